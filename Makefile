@@ -1,0 +1,110 @@
+# Every operation, one line each. `make` lists them; `make -n deploy` shows a whole deploy without doing it.
+SHELL       := bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS   += --no-builtin-rules --no-print-directory
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.SUFFIXES:
+.DEFAULT_GOAL := help
+# An interactive sh treats ENV as a file to read: commands get KEEL_ENV instead.
+unexport ENV
+
+ifeq ($(ENV),)
+ENV         := development
+endif
+IMAGE       ?=
+WHAT        ?=
+BATS        ?= tests/*.bats
+export KEEL_ENV := $(ENV)
+export PATH := $(CURDIR)/bin:$(PATH)
+envfile     := compose/$(ENV).env
+secrets     := secrets/$(ENV).env
+image       := $(if $(IMAGE),pull-image $(IMAGE),build-image)
+
+.PHONY: help setup secrets cert demo up deploy rollback status releases logs down destroy doctor env-check maintenance-on maintenance-off \
+        prune-images pin-images dev lint test test-load bench lock
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/done ## Prepare this machine: Python packages, an engine where none answers, images where no registry does
+	tests/host/engine start >/dev/null && tests/host/images
+
+demo: setup .venv/dev ## Bring up a real platform, deploy over itself under load, show what failed
+	.venv/bin/python examples/demo.py
+
+up: $(envfile) ## Start PostgreSQL, Redis and the proxy
+	start-base
+
+deploy: $(envfile) ## Build (or take IMAGE=NAME@sha256:…), migrate, start, wait, try, switch
+	with-lock deploy -- bash -o pipefail -c '$(image) | migrate | start-release | health-wait | smoke-test | swap-upstream'
+
+rollback: $(envfile) ## Switch back to the standby, at once
+	rollback
+
+status: $(envfile) ## Who serves, and do traffic file, proxy and engine agree
+	@status
+
+releases: $(envfile) ## The releases, newest first
+	@releases
+
+logs: $(envfile) ## The last lines of what serves, or of WHAT=proxy|postgres|redis|RELEASE
+	@logs $(WHAT)
+
+down: $(envfile) ## Stop everything; data stays
+	stop-base
+
+destroy: $(envfile) ## Stop everything and delete its data; asks
+	@stop-base --ask
+
+maintenance-on: $(envfile) ## Show the maintenance page
+	maintenance on
+
+maintenance-off: $(envfile) ## Take the maintenance page away
+	maintenance off
+
+doctor: $(envfile) ## What is wrong with this host
+	@doctor
+
+env-check: $(envfile) ## What is wrong with the settings, all at once
+	@env-check
+
+secrets: $(envfile) ## Write secrets/ENV.env with random passwords (never over existing ones)
+	make-secrets
+
+cert: $(envfile) ## Write a certificate of a local authority (development, tests)
+	dev-cert
+
+prune-images: $(envfile) ## Remove the images of earlier releases
+	prune-images
+
+pin-images: ## Resolve the digests of compose/images.env at the registry
+	pin-images
+
+dev: $(envfile) setup ## The application with bind mounts and hot reload on 127.0.0.1:3000
+	start-base && start-dev
+
+lint: .venv/dev ## ruff, mypy, shellcheck, hadolint, compose config
+	@tests/lint
+
+test: .venv/dev ## Everything that proves it, in a shorter form; starts an engine where none answers and stops it again
+	@tests/run
+
+test-load: .venv/dev ## The long form of the zero-failed-requests scenario: 800,000 requests
+	@KEEL_LOAD=full tests/run scenarios/test_zero_failed.py
+
+bench: .venv/dev ## The figures, as medians and ratios, in var/bench/
+	@tests/run bench
+
+lock: .venv/dev ## Lock the Python packages again, with hashes
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements.in -o requirements.lock
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements-dev.in -o requirements-dev.lock
+
+$(filter-out $(wildcard compose/*.env),$(envfile)):
+	@echo "make: ENV=$(ENV): there is no $@; environments: $(patsubst compose/%.env,%,$(filter-out compose/example.env compose/images.env,$(wildcard compose/*.env)))" >&2; exit 78
+
+.venv/done: requirements.lock
+	@tests/host/venv .venv requirements.lock && touch $@
+
+.venv/dev: requirements-dev.lock .venv/done
+	@tests/host/venv .venv requirements-dev.lock && touch $@

@@ -1,0 +1,1 @@
+"""The rooms behind bin/: one subject a module; bin -> rooms -> run and state; only cli prints or exits."""

@@ -1,0 +1,145 @@
+"""The edges of a command: handles in, handles out, messages on stderr, exit codes.
+
+code  meaning                                                                              retry?
+0     done, or yes
+1     the answer is no: unhealthy, nothing to roll back to; traffic and data are as before  no
+2     usage                                                                                no
+65    a handle, manifest or file that cannot be read or does not verify                    no
+66    nothing on stdin: the command to the left failed                                     look left
+69    a dependency did not answer: engine, PostgreSQL, store, proxy, network               yes
+70    a bug: an uncaught exception                                                         no
+75    busy: the lock is held                                                               yes
+78    configuration: all faults at once                                                    no
+130   interrupted (SIGINT); 143 terminated (SIGTERM); says what state it left
+"""
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from keel import run
+from keel.stop import BUG, NOTHING, Stop
+
+F = TypeVar("F", bound=Callable[..., Any])
+SETTINGS = {"help_option_names": ["-h", "--help"]}
+_level = 1  # 0 quiet, 1 normal, 2 verbose
+
+
+class Interrupted(BaseException):
+    """A signal asked the command to end; carries its number."""
+
+
+def name() -> str:
+    """The command as the user typed it."""
+    return os.path.basename(sys.argv[0])
+
+
+def say(message: str, level: int = 1) -> None:
+    """One line on stderr after the name of the command (and the UTC time, off a terminal); level 0 is never silenced."""
+    if level > _level:
+        return
+    stamp = "" if sys.stderr.isatty() else time.strftime("%FT%TZ ", time.gmtime())
+    print(f"{stamp}{name()}: {message}", file=sys.stderr, flush=True)
+
+
+def warn(message: str) -> None:
+    """A line that -q does not silence."""
+    say(f"warning: {message}", 0)
+
+
+def put(handle: str) -> None:
+    """One handle on stdout, once its effect is durable."""
+    print(handle, flush=True)
+
+
+def handles(given: tuple[str, ...]) -> Iterator[str]:
+    """The handles given as arguments or, where there are none, one a line on stdin; nothing at all is exit 66."""
+    if given:
+        yield from given
+        return
+    if sys.stdin.isatty():
+        raise click.UsageError("give a HANDLE, or pipe one in")
+    empty = True
+    for line in sys.stdin:
+        if line.strip():
+            empty = False
+            yield line.strip()
+    if empty:
+        raise Stop("nothing on stdin", NOTHING, "the command to the left failed: read its message")
+
+
+def one(given: tuple[str, ...]) -> str:
+    """Exactly one handle; more is a usage error."""
+    found = list(handles(given))
+    if len(found) != 1:
+        raise click.UsageError(f"give one HANDLE, not {len(found)}")
+    return found[0]
+
+
+def _quiet(_c: click.Context, _p: click.Parameter, value: bool) -> None:
+    global _level
+    _level = 0 if value else _level
+
+
+def _verbose(_c: click.Context, _p: click.Parameter, value: bool) -> None:
+    global _level
+    if value:
+        _level = 2
+        run.show = lambda text: say(text, 2)
+
+
+def _dry(_c: click.Context, _p: click.Parameter, value: bool) -> None:
+    if value or os.environ.get("KEEL_DRY_RUN"):
+        os.environ["KEEL_DRY_RUN"] = "1"  # the commands that this one starts rehearse too
+        run.dry = lambda text: say(f"would: {text}", 0)
+
+
+def noise(f: F) -> F:
+    """Add -q and -v."""
+    f = click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_quiet, help="Warnings and errors only.")(f)
+    return click.option("-v", "--verbose", is_flag=True, expose_value=False, callback=_verbose,
+                        help="Show each child command.")(f)
+
+
+def dry_run(f: F) -> F:
+    """Add -n: say what would be done, do nothing, still print the handles."""
+    return click.option("-n", "--dry-run", is_flag=True, expose_value=False, callback=_dry,
+                        help="Say what would be done; change nothing.")(f)
+
+
+def _on_signal(number: int, _frame: object) -> NoReturn:
+    raise Interrupted(number)
+
+
+def main(command: click.Command) -> NoReturn:
+    """Run a click command; what nobody caught is a bug (70), never a verdict (1)."""
+    signal.signal(signal.SIGINT, _on_signal)
+    signal.signal(signal.SIGTERM, _on_signal)
+    try:
+        sys.exit(command.main(standalone_mode=False) or 0)
+    except Stop as e:
+        for line in e.message.splitlines():
+            say(f"error: {line}", 0)
+        for line in e.hint.splitlines():
+            say(f"hint: {line}", 0)
+        sys.exit(e.code)
+    except click.ClickException as e:
+        say(f"error: {e.format_message()}", 0)
+        say(f"hint: {name()} --help", 0)
+        sys.exit(e.exit_code)
+    except Interrupted as e:
+        say(f"interrupted by {signal.Signals(e.args[0]).name}: nothing is half written; `status` shows what is", 0)
+        sys.exit(128 + e.args[0])
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: not our failure to report twice
+        sys.exit(141)
+    except Exception as e:
+        if os.environ.get("KEEL_TRACE"):
+            raise
+        say(f"bug: {type(e).__name__}: {e}", 0)
+        say("hint: KEEL_TRACE=1 shows where", 0)
+        sys.exit(BUG)

@@ -1,0 +1,210 @@
+"""The container engine: what runs where, its logs, and the few things we ask it to do (docker SDK)."""
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keel import run
+from keel.settings import Settings
+from keel.stop import NO, UNAVAILABLE, Stop
+
+HINT = "is the engine running? `make setup` starts one for a trial; make doctor ENV=… says more"
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One container of a release; `address` is its IP in the edge network, empty when it is not running."""
+
+    name: str
+    id: str
+    address: str
+    state: str
+    release: str
+    colour: str
+    image: str
+
+    @property
+    def running(self) -> bool:
+        return self.state == "running"
+
+
+@functools.cache
+def client(timeout: int = 60) -> Any:
+    """The engine at DOCKER_HOST or the default socket; `timeout` in seconds for each answer. Raises Stop 69 when it does not answer."""
+    import docker
+    from docker.utils import kwargs_from_env
+
+    with _reachable():
+        return docker.APIClient(timeout=timeout, version="auto", **kwargs_from_env())
+
+
+@contextmanager
+def _reachable() -> Iterator[None]:
+    import docker.errors
+    import requests
+
+    try:
+        yield
+    except (docker.errors.DockerException, requests.RequestException) as e:
+        if isinstance(e, docker.errors.APIError):
+            raise
+        reason = str(e).partition("(Caused by")[0].strip() or type(e).__name__
+        raise Stop(f"the engine does not answer: {reason}", UNAVAILABLE, HINT) from None
+
+
+def replicas(settings: Settings, colour: str = "") -> list[Replica]:
+    """The application's containers of this environment, by name; all colours unless one is named."""
+    labels = [f"keel.env={settings.env}", "keel.role=app"] + ([f"keel.colour={colour}"] if colour else [])
+    with _reachable():
+        found = client().containers(all=True, filters={"label": labels})
+    return sorted((_replica(settings, c) for c in found), key=lambda r: r.name)
+
+
+def _replica(settings: Settings, c: dict[str, Any]) -> Replica:
+    network = c["NetworkSettings"]["Networks"].get(f"{settings.project}_edge") or {}
+    labels = c["Labels"]
+    return Replica(c["Names"][0].lstrip("/"), c["Id"], network.get("IPAddress", ""), c["State"],
+                   labels.get("keel.release", ""), labels.get("keel.colour", ""), c["ImageID"])
+
+
+def inspect(container: str) -> dict[str, Any]:
+    """All that the engine knows of a container. Raises Stop 1 when there is none of that name."""
+    import docker.errors
+
+    with _reachable():
+        try:
+            return dict(client().inspect_container(container))
+        except docker.errors.NotFound:
+            raise Stop(f"{container}: there is no such container", NO) from None
+
+
+def service(settings: Settings, name: str) -> dict[str, Any] | None:
+    """The container of a base service (`postgres`, `nginx`, …) as listed, running or not; None when there is none."""
+    labels = [f"com.docker.compose.project={settings.project}", f"com.docker.compose.service={name}"]
+    with _reachable():
+        found = client().containers(all=True, filters={"label": labels})
+    return dict(found[0]) if found else None
+
+
+def logs(container: str, tail: int = 20) -> list[str]:
+    """The last lines that a container wrote."""
+    with _reachable():
+        text: bytes = client().logs(container, tail=tail)
+    return text.decode(errors="replace").splitlines()
+
+
+def image(handle: str) -> dict[str, Any] | None:
+    """An image by `name@sha256:…`, looked for as a repository digest and then as the id of an image built here; None when absent."""
+    import docker.errors
+
+    names = [handle] + ([handle.partition("@")[2]] if "@" in handle else [])
+    with _reachable():
+        for name in names:
+            try:
+                return dict(client().inspect_image(name))
+            except docker.errors.ImageNotFound:
+                continue
+            except docker.errors.APIError as e:
+                if e.status_code != 400:  # 400: not a reference at all
+                    raise
+    return None
+
+
+def execute(container: str, argv: list[str]) -> tuple[int, str]:
+    """Run a program inside a container: its exit code and all that it wrote."""
+    with _reachable():
+        api = client()
+        call = api.exec_create(container, argv)["Id"]
+        output: bytes = api.exec_start(call)
+        return int(api.exec_inspect(call)["ExitCode"]), output.decode(errors="replace")
+
+
+def processes(container: str) -> list[tuple[int, str]]:
+    """The processes of a container: pid on the host and title."""
+    with _reachable():
+        table = client().top(container, "-eo pid,args")
+    return [(int(row[0]), row[1]) for row in table["Processes"]]
+
+
+def signal(container: str, name: str) -> None:
+    """Send a signal to a container's first process."""
+    if run.dry:
+        run.dry(f"send {name} to {container}")
+        return
+    with _reachable():
+        client().kill(container, signal=name)
+
+
+def keep_alive(container: str) -> None:
+    """From now on the engine restarts this container when it ends by itself, and after its own restart."""
+    if run.dry:
+        return
+    if inspect(container)["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped":
+        return
+    with _reachable():
+        client().update_container(container, restart_policy={"Name": "unless-stopped"})
+
+
+def stop(containers: list[str]) -> dict[str, int]:
+    """Stop containers side by side, each within its own grace, and remove them; their exit codes by id (137: it had to be killed)."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def one(container: str) -> int:
+        client().stop(container)
+        code = int(client().inspect_container(container)["State"]["ExitCode"])
+        client().remove_container(container, force=True)
+        return code
+
+    if run.dry:
+        for container in containers:
+            run.dry(f"stop and remove {container[:12]}")
+        return {}
+    with _reachable(), ThreadPoolExecutor(max_workers=8) as pool:
+        return dict(zip(containers, pool.map(one, containers), strict=True))
+
+
+def images(name: str) -> list[dict[str, Any]]:
+    """The images of a repository on this host, with their tags and digests."""
+    with _reachable():
+        return [dict(i) for i in client().images(name)]
+
+
+def remove_image(image_id: str) -> None:
+    """Remove an image. Raises Stop 1 when a container uses it."""
+    import docker.errors
+
+    if run.dry:
+        run.dry(f"remove image {image_id}")
+        return
+    with _reachable():
+        try:
+            client().remove_image(image_id, force=True)
+        except docker.errors.APIError as e:
+            raise Stop(f"{image_id}: {e.explanation}", NO) from None
+
+
+def root() -> Path | None:
+    """Where the engine keeps images and volumes; None when that is not on this host."""
+    with _reachable():
+        path = Path(client().info()["DockerRootDir"])
+    return path if path.exists() else None
+
+
+def facts() -> dict[str, Any]:
+    """What the engine says of itself: its answers to `info` and `version` in one."""
+    with _reachable():
+        return {**client(5).version(), **client(5).info()}
+
+
+def published() -> dict[int, dict[str, Any]]:
+    """The running containers by the TCP port of this host that they publish."""
+    with _reachable():
+        return {p["PublicPort"]: c for c in client(5).containers() for p in c["Ports"] if p.get("PublicPort") and p["Type"] == "tcp"}
+
+
+def images_in_use() -> set[str]:
+    """The ids of the images of all containers, running or not."""
+    with _reachable():
+        return {c["ImageID"] for c in client().containers(all=True)}

@@ -1,0 +1,47 @@
+"""This host: free disk."""
+import shutil
+import socket
+from pathlib import Path
+
+from keel import engine
+from keel.settings import Settings
+from keel.stop import CONFIG, NO, Stop
+
+
+def free(path: Path) -> int:
+    """Free bytes of the file system that holds a path, or would hold it."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def enough_disk(settings: Settings) -> None:
+    """Stop 1 when the state or the engine has less free disk than KEEL_MIN_FREE_DISK: a full disk stops the database."""
+    wanted = settings.size("KEEL_MIN_FREE_DISK")
+    for what, path in (("the state", settings.state), ("the engine", engine.root())):
+        if path and free(path) < wanted:
+            raise Stop(f"not enough disk for {what}: {free(path) >> 20} MiB free at {path}, "
+                       f"KEEL_MIN_FREE_DISK={settings['KEEL_MIN_FREE_DISK']}", NO,
+                       f"make room: prune-images, docker system df, journalctl --vacuum-size=500M (ENV={settings.env})")
+
+
+def ports_free(settings: Settings) -> None:
+    """Stop 78 when a port that the proxy is to publish belongs to somebody else; all of them at once."""
+    proxies = [engine.service(settings, name) for name in ("nginx", "caddy")]
+    ours = {p.get("PublicPort") for found in proxies if found and found["State"] == "running" for p in found["Ports"]}
+    taken = [f"{name}={settings[name]} is taken by another program" for name in ("KEEL_HTTP_PORT", "KEEL_HTTPS_PORT")
+             if settings.number(name) not in ours and not _can_bind(settings.number(name))]
+    if taken:
+        raise Stop("\n".join(taken), CONFIG, f"ss -ltnp shows by whom; stop it, or choose another port in {settings.file}")
+
+
+def _can_bind(port: int) -> bool:
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("0.0.0.0", port))
+        except PermissionError:
+            return True  # a port below 1024 that we may not bind ourselves: the engine will tell
+        except OSError:
+            return False
+    return True

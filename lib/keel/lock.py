@@ -1,0 +1,90 @@
+"""One change at a time in an environment: flock on a file, inherited by what the holder starts, freed by the kernel when they are gone."""
+import fcntl
+import json
+import os
+from pathlib import Path
+
+from keel import run, state
+from keel.settings import Settings
+from keel.stop import BUSY, Stop
+
+
+def path(settings: Settings) -> Path:
+    return settings.state / "lock"
+
+
+def inherited(settings: Settings) -> bool:
+    """Whether the process that started us holds the lock of this environment and handed it down."""
+    fd = os.environ.get("KEEL_LOCK_FD", "")
+    try:
+        ours, wanted = os.fstat(int(fd)), path(settings).stat()
+    except (ValueError, OSError):
+        return False
+    return (ours.st_dev, ours.st_ino) == (wanted.st_dev, wanted.st_ino)
+
+
+def hold(settings: Settings, what: str) -> None:
+    """Take the lock until this process and all that it starts have ended. Raises Stop 75 saying who holds it."""
+    if inherited(settings) or run.dry:
+        return
+    file = path(settings)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        held = _holder(file)
+        os.close(fd)
+        raise Stop(f"{settings.env} is locked by {held}", BUSY, "wait for it, or stop it: the lock goes with its processes") from None
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, json.dumps({"pid": os.getpid(), "since": state.now(), "what": what}).encode(), 0)
+    os.set_inheritable(fd, True)
+    os.environ["KEEL_LOCK_FD"] = str(fd)
+
+
+def holder(settings: Settings) -> str:
+    """Who holds the lock, in words; nothing where it is free. Asks without taking it for longer than the question."""
+    file = path(settings)
+    if not file.exists():
+        return ""
+    with open(file) as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _holder(file)
+    return ""
+
+
+def _holder(file: Path) -> str:
+    """'pid 12 (deploy) since …', or the processes it left behind when it is gone itself."""
+    try:
+        said = json.loads(file.read_text())
+        pid, words = said["pid"], f"{said['what']} since {said['since']}"
+    except (ValueError, KeyError):
+        pid, words = 0, "a process that has just begun"
+    if pid and os.path.exists(f"/proc/{pid}"):
+        return f"pid {pid}: {words}"
+    left = ", ".join(f"{p} ({_title(p)})" for p in _openers(file))
+    return f"{words}; pid {pid} is gone, what it started still runs: pid {left or 'unknown'}"
+
+
+def _openers(file: Path) -> list[int]:
+    """The processes that have the file open, as far as we may look."""
+    wanted = str(file.resolve())
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            if any(os.readlink(fd) == wanted for fd in (entry / "fd").iterdir()):
+                found.append(int(entry.name))
+        except OSError:
+            continue  # ended meanwhile, or not ours to look at
+    return sorted(found)
+
+
+def _title(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return "ended"

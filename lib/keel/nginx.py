@@ -1,0 +1,44 @@
+"""nginx as the proxy: how it is checked, reloaded and watched."""
+from collections.abc import Callable
+
+from keel import engine, traffic
+from keel.stop import UNAVAILABLE, Stop
+
+
+class Nginx:
+    """Source: nginx manual, Controlling nginx: HUP starts workers with the new configuration and shuts the old ones down gracefully."""
+
+    file = "traffic.conf"
+
+    @staticmethod
+    def render(t: traffic.Traffic, options: traffic.Options) -> str:
+        return traffic.render_nginx(t, options)
+
+    @staticmethod
+    def check(container: str) -> str:
+        """'' when `nginx -t` takes the staged file, else what it says."""
+        code, said = engine.execute(container, ["nginx", "-t", "-q", "-c", "/etc/nginx/keel/check.conf"])
+        return "" if code == 0 else said.strip()
+
+    @staticmethod
+    def reload(container: str) -> None:
+        engine.signal(container, "HUP")
+
+    @staticmethod
+    def in_flight(container: str, replicas: tuple[str, ...]) -> Callable[[], str]:
+        """Remembers the workers of now; the answer says how many of them still finish requests, '' when none."""
+        old = set(_workers(container))
+
+        def left() -> str:
+            still = old & {pid for pid, title in engine.processes(container) if "worker process" in title}
+            return f"{len(still)} old workers still have connections" if still else ""
+
+        return left
+
+
+def _workers(container: str) -> list[int]:
+    """The workers that take new connections. Raises Stop 69 when there is none."""
+    found = [pid for pid, title in engine.processes(container) if "worker process" in title and "shutting down" not in title]
+    if not found:
+        raise Stop("nginx has no worker", UNAVAILABLE, "logs proxy")
+    return found

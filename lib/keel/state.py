@@ -1,0 +1,129 @@
+"""Plain files that survive: whole or not at all (temp file, fsync, rename, fsync of the folder); the history is appended and fsynced."""
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from keel import run
+from keel.stop import DATA, Stop
+
+
+def now() -> str:
+    """The UTC time as 2026-01-02T03:04:05Z."""
+    return time.strftime("%FT%TZ", time.gmtime())
+
+
+def write(path: Path, text: str, mode: int = 0o644) -> None:
+    """Replace a file durably. Raises OSError; a reader sees the old text or the new, never a part."""
+    if run.dry:
+        run.dry(f"write {path}")
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd, temp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(fd, "w") as f:
+            f.write(text)
+            f.flush()
+            os.fchmod(f.fileno(), mode)
+            os.fsync(f.fileno())
+        rename(Path(temp), path)
+    except BaseException:
+        if os.path.exists(temp):
+            os.unlink(temp)
+        raise
+
+
+def rename(source: Path, target: Path) -> None:
+    """Rename and make the rename durable."""
+    if run.dry:
+        run.dry(f"rename {source} to {target}")
+        return
+    os.replace(source, target)
+    sync_folder(target.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file that may be gone already."""
+    if run.dry:
+        run.dry(f"remove {path}")
+        return
+    path.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """fsync of the folder: only then has a rename in it happened for good."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def note(folder: Path, **fields: object) -> None:
+    """Append one line to the history (audit log and journal in one)."""
+    if run.dry:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    line = json.dumps({"time": now(), "pid": os.getpid(), "user": _user(), **fields}) + "\n"
+    fd = os.open(folder / "history", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(fd, line.encode())
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def history(folder: Path) -> Iterator[dict[str, object]]:
+    """The lines of the history, oldest first; a last line that a crash cut short is passed over."""
+    path = folder / "history"
+    if not path.exists():
+        return
+    for line in path.read_text().splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def record(path: Path) -> dict[str, str]:
+    """A `key=value` file. Raises Stop 65 when a line is none."""
+    fields: dict[str, str] = {}
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        key, equals, value = line.partition("=")
+        if not equals:
+            raise Stop(f"{path}: line {number} is not key=value", DATA)
+        fields[key] = value
+    return fields
+
+
+def write_record(path: Path, fields: Mapping[str, object]) -> None:
+    """Write a `key=value` file; values are one line each."""
+    for key, value in fields.items():
+        if "\n" in str(value):
+            raise ValueError(f"{key}: a value of two lines")
+    write(path, "".join(f"{key}={value}\n" for key, value in fields.items()))
+
+
+def _user() -> str:
+    """Who did it, as far as can be told: the person behind sudo or the CI job, else the account."""
+    for key in ("SUDO_USER", "GITHUB_ACTOR", "GITLAB_USER_LOGIN", "USER", "LOGNAME"):
+        if os.environ.get(key):
+            return os.environ[key]
+    return str(os.getuid())
+
+
+def clear(folder: Path) -> None:
+    """Delete an environment's state, all but its lock and its history: who did what outlives what was done."""
+    if run.dry:
+        run.dry(f"delete {folder}, all but lock and history")
+        return
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name not in ("lock", "history"):
+            entry.unlink()
+    sync_folder(folder)

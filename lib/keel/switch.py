@@ -1,0 +1,62 @@
+"""Moving traffic between releases: what swap-upstream and rollback share."""
+import time
+
+from keel import engine, lock, proxy, releases, run, state, traffic
+from keel.proxy import Say
+from keel.settings import Settings
+from keel.stop import NO, Stop
+
+
+def to(settings: Settings, release: str, percent: int, say: Say, drain: bool) -> None:
+    """Give a release its share; returns once it is proven live (and the old release drained, where asked).
+
+    Raises Stop 1 when it cannot take traffic or never went live, then the old traffic is back; 65, 69, 75, 78 as `proxy.switch`.
+    """
+    begin = time.monotonic()
+    lock.hold(settings, "swap-upstream")
+    replicas = releases.replicas(settings, release)
+    down = [r.name for r in replicas if not r.running]
+    if down:
+        raise Stop(f"{release}: not running: {', '.join(down)}", NO, f"logs {release}")
+    before = proxy.current(settings)
+    share = traffic.Share(release, replicas[0].colour, percent, tuple(r.name for r in replicas))
+    wanted = traffic.Traffic(0, proxy.shares(before, share), before.maintenance)
+    state.note(settings.state, command="swap-upstream", step="begin", release=release, share=percent, generation=before.generation)
+    if not _configured(before, share):
+        # The proxy must know the addresses of these containers before the first request: configured at 0 % first, then switched.
+        before = proxy.switch(settings, _introduced(before, share), say)
+    said = "" if run.dry else proxy.reaches(settings, share.colour, replicas)
+    if said:
+        raise Stop(f"{release}: ready when asked directly, but not through the proxy: {said}\nno traffic was moved", NO,
+                   "is the proxy in the edge network, and does KEEL_APP_PORT match?")
+    for replica in replicas:
+        engine.keep_alive(replica.id)
+    container = proxy.running(settings)
+    old = tuple(name for s in before.shares if s.colour != share.colour for name in s.replicas)
+    left = proxy.kind(settings).in_flight(container, old)
+    live = proxy.switch(settings, wanted, say)
+    state.note(settings.state, command="swap-upstream", step="live", release=release, share=percent, generation=live.generation)
+    say(f"live: {proxy.describe(live)} (proven in {time.monotonic() - begin:.2f} s)")
+    drained = not drain or run.dry or proxy.drain(settings, left, say)
+    state.note(settings.state, command="swap-upstream", step="end", release=release, share=percent, drained=bool(drained))
+
+
+def standby(settings: Settings) -> str:
+    """The release to roll back to: the one at 0 %, or the older of two that serve. Raises Stop 1 when there is none."""
+    now = proxy.current(settings)
+    waiting = [s for s in now.shares if s.percent == 0] or sorted(now.shares, key=lambda s: s.release)[:-1]
+    if not waiting:
+        raise Stop(f"{settings.env}: there is no standby to roll back to", NO,
+                   "releases lists what was; make deploy IMAGE=… deploys it again")
+    return waiting[0].release
+
+
+def _configured(before: traffic.Traffic, share: traffic.Share) -> bool:
+    """Whether the proxy already resolves this colour's containers."""
+    return any(s.colour == share.colour and s.replicas == share.replicas for s in before.shares)
+
+
+def _introduced(before: traffic.Traffic, share: traffic.Share) -> traffic.Traffic:
+    others = tuple(s for s in before.shares if s.colour != share.colour)
+    waiting = traffic.Share(share.release, share.colour, 0, share.replicas)
+    return traffic.Traffic(0, (*others, waiting), before.maintenance)

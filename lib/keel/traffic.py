@@ -1,0 +1,221 @@
+"""The traffic file: which releases receive which share of the requests, written for nginx or for Caddy, and read back."""
+import json
+import math
+import re
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from keel.settings import Settings
+
+COLOURS = ("blue", "green")
+BALANCE = {  # our word: nginx's directive, Caddy's policy
+    "round-robin": ("", "round_robin"),
+    "least-connections": ("least_conn;", "least_conn"),
+    "ip-hash": ("ip_hash;", "client_ip_hash"),
+    "cookie": ("sticky cookie keel_affinity path=/ httponly secure samesite=lax;", "cookie keel_affinity"),
+}
+MARK = "# keel: "
+# What may stand in the file at all. Nothing that matches can end a comment, a word, a string or a block in either language.
+RELEASE = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4,40}"
+REPLICA = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
+HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
+EMAIL = r"([A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+)?"
+URL = r"https://[A-Za-z0-9.:/_-]+"
+LETSENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one release receives: percent 0 is the standby, configured and resolved, but without requests."""
+
+    release: str
+    colour: str
+    percent: int
+    replicas: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _match("release", RELEASE, self.release)
+        if self.colour not in COLOURS:
+            raise ValueError(f"colour {self.colour!r}: blue or green is wanted")
+        _whole("percent", self.percent, 0, 100)
+        if not isinstance(self.replicas, tuple) or not self.replicas or len(set(self.replicas)) < len(self.replicas):
+            raise ValueError(f"replicas of {self.release}: at least one is wanted, and each once")
+        for name in self.replicas:
+            _match("replica", REPLICA, name)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """One generation: who serves. Where none has a share the proxy shows its page, as during maintenance."""
+
+    generation: int
+    shares: tuple[Share, ...]
+    maintenance: bool = False
+
+    def __post_init__(self) -> None:
+        _whole("generation", self.generation, 0, 2**53)
+        if self.maintenance not in (True, False):
+            raise ValueError(f"maintenance {self.maintenance!r}: true or false is wanted")
+        if len({s.colour for s in self.shares}) < len(self.shares):
+            raise ValueError("two shares have the same colour")
+        total = sum(s.percent for s in self.shares)
+        if total not in (0, 100) or (total == 0 and len(self.shares) > 1):
+            raise ValueError(f"the percents add up to {total}: 100 is wanted, or one share of 0 before the first switch")
+
+    @property
+    def closed(self) -> bool:
+        """Whether visitors get the maintenance page."""
+        return self.maintenance or not any(s.percent for s in self.shares)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the proxies need from the settings. Times in seconds, sizes in bytes; a rate or cache of 0 is off."""
+
+    domain: str
+    app_port: int = 3000
+    https_port: int = 443
+    balance: str = "round-robin"
+    rate_limit: int = 0
+    rate_burst: int = 0
+    body_limit: int = 10 << 20
+    read_timeout: float = 60
+    keepalive: float = 4
+    cache: float = 0
+    tls: str = "files"
+    acme_email: str = ""
+    acme_directory: str = LETSENCRYPT
+
+    def __post_init__(self) -> None:
+        _match("domain", HOST, self.domain)
+        _match("acme_email", EMAIL, self.acme_email)
+        _match("acme_directory", URL, self.acme_directory)
+        _whole("app_port", self.app_port, 1, 65535)
+        _whole("https_port", self.https_port, 1, 65535)
+        for name in ("rate_limit", "rate_burst", "body_limit"):
+            _whole(name, getattr(self, name), 0, 2**40)
+        for name in ("read_timeout", "keepalive", "cache"):
+            if not 0 <= getattr(self, name) <= 10**8:
+                raise ValueError(f"{name} {getattr(self, name)!r}: seconds are wanted")
+        if self.balance not in BALANCE or self.tls not in ("files", "internal", "acme"):
+            raise ValueError(f"balance {self.balance!r} or tls {self.tls!r} is unknown")
+
+    @classmethod
+    def from_settings(cls, settings: "Settings") -> Self:
+        """The options that an environment's settings ask for. Raises Stop 78 for a bad setting, ValueError for one that no file may hold."""
+        number, seconds = settings.number, settings.seconds
+        return cls(settings["KEEL_DOMAIN"], number("KEEL_APP_PORT"), number("KEEL_HTTPS_PORT"), settings["KEEL_BALANCE"],
+                   number("KEEL_RATE_LIMIT"), number("KEEL_RATE_BURST"), settings.size("KEEL_BODY_LIMIT"), seconds("KEEL_READ_TIMEOUT"),
+                   seconds("KEEL_KEEPALIVE_PROXY"), seconds("KEEL_CACHE"), settings["KEEL_TLS"], settings["KEEL_ACME_EMAIL"],
+                   settings["KEEL_ACME_DIRECTORY"] or LETSENCRYPT)
+
+    @property
+    def hsts(self) -> str:
+        """The Strict-Transport-Security value; a developer's localhost must not be bound to HTTPS for a year."""
+        local = self.domain == "localhost" or self.domain.endswith(".localhost") or re.fullmatch(r"[0-9.]+", self.domain)
+        return "max-age=0" if local else "max-age=31536000"
+
+
+def parse(text: str) -> Traffic:
+    """What a traffic file of either proxy says. Raises ValueError with the reason."""
+    marked = [line[len(MARK):] for line in text.splitlines() if line.startswith(MARK)]
+    if len(marked) != 1:
+        raise ValueError(f"no traffic file: {len(marked)} lines begin with {MARK!r}, one is wanted")
+    try:
+        said = json.loads(marked[0])
+        shares = tuple(Share(**{**share, "replicas": tuple(share["replicas"])}) for share in said["shares"])
+        return Traffic(**{**said, "shares": shares})
+    except (KeyError, TypeError) as e:
+        raise ValueError(f"the line {MARK!r} of the traffic file is not of its form: {e!r}") from e
+
+
+def render_nginx(traffic: Traffic, options: Options) -> str:
+    """The traffic file for nginx: http-level directives, included by proxy/nginx/nginx.conf."""
+    o, head = options, _head(traffic)
+    live = [s for s in traffic.shares if s.percent]
+    port = "" if o.https_port == 443 else f":{o.https_port}"
+    facts = {"generation": traffic.generation, "closed": int(traffic.closed), "https_port": f'"{port}"', "hsts": f'"{o.hsts}"'}
+    out = [head, *(f'map "" $keel_{name} {{ default {value}; }}' for name, value in facts.items())]
+    # The last one takes the rest: 100 % is everybody, without rounding. The same client meets the same release.
+    parts = [f"{s.percent}% {s.colour};" for s in live[:-1]] + [f"* {s.colour};" for s in live[-1:] or ()]
+    out.append('split_clients "$remote_addr$http_user_agent" $keel_colour { ' + (" ".join(parts) or "* none;") + " }")
+    out.append("map $keel_colour $keel_release { " + "".join(f"{s.colour} {s.release}; " for s in traffic.shares) + 'default ""; }')
+    for colour in COLOURS:  # both, always: the addresses of a colour are known before it receives anything
+        out.append(f"upstream app-{colour} {{\n    zone app-{colour} 256k;\n    server app-{colour}:{o.app_port} resolve max_fails=0;")
+        out += [f"    {BALANCE[o.balance][0]}"] if BALANCE[o.balance][0] else []
+        out.append(f"    keepalive 64;\n    keepalive_timeout {_time(o.keepalive)};\n}}")
+    out.append(f"client_max_body_size {o.body_limit};\nproxy_read_timeout {_time(o.read_timeout)};\nproxy_send_timeout {_time(o.read_timeout)};")
+    if o.rate_limit:
+        burst = f" burst={o.rate_burst} nodelay" if o.rate_burst else ""
+        out.append(f"limit_req_zone $keel_limited zone=keel_rate:10m rate={o.rate_limit}r/s;\nlimit_req zone=keel_rate{burst};")
+    if o.cache:
+        out.append("proxy_cache_path /tmp/responses levels=1:2 keys_zone=keel_cache:10m max_size=64m use_temp_path=off "
+                   f"inactive={math.ceil(o.cache)}s;\nproxy_cache keel_cache;")
+    if o.tls == "acme":
+        contact = f"contact {o.acme_email}; " if o.acme_email else ""
+        out.append(f"acme_shared_zone zone=keel_acme:1M;\nacme_issuer keel {{ uri {o.acme_directory}; "
+                   f"{contact}state_path /var/lib/nginx-acme; accept_terms_of_service; }}")
+        out.append(f"server {{ server_name {o.domain}; include site-acme.conf; }}\ninclude plain.conf;")
+    else:
+        out.append("include site.conf;")
+    return "\n".join(out) + "\n"
+
+
+def render_caddy(traffic: Traffic, options: Options) -> str:
+    """The traffic file for Caddy: snippets, imported by proxy/caddy/Caddyfile and used by the static files beside it."""
+    o, acme = options, options.tls == "acme"
+    port = "" if o.https_port == 443 else f":{o.https_port}"
+    email = f"\n\temail {o.acme_email}" if o.acme_email else ""
+    snippets = {
+        "options": f"acme_ca {o.acme_directory}{email}" if acme else "",
+        "site": f"import /etc/caddy/site.caddy {o.domain if acme else ':8443'}",
+        "tls": "" if acme else "tls /etc/keel/tls/cert.pem /etc/keel/tls/key.pem",
+        "generation": f'respond "{traffic.generation}\n"',
+        "hsts": f"header ?Strict-Transport-Security {o.hsts}",
+        "redirect": f"redir https://{{host}}{port}{{uri}} 308",
+        "limits": f"request_body {{\n\t\tmax_size {o.body_limit}\n\t}}",
+        "extra": f"import /etc/caddy-modules/*.caddy {o.rate_limit} {o.rate_burst} {_time(o.cache)}",
+        "transport": f"keepalive {_time(o.keepalive)}\n\tresponse_header_timeout {_time(o.read_timeout)}",
+        "app": "error 503" if traffic.closed else _caddy_proxy(traffic.shares, o),
+    }
+    for colour in COLOURS:
+        own = [s for s in traffic.shares if s.colour == colour]
+        snippets[colour] = _caddy_proxy((Share(own[0].release, colour, 100, own[0].replicas),), o) if own else "error 404"
+    names = [f"{name}:{o.app_port} {s.colour} {s.release}" for s in traffic.shares for name in s.replicas]
+    snippets["names"] = "map {rp.upstream.hostport} {keel.colour} {keel.release} {\n\t\t" + "\n\t\t".join([*names, 'default "" ""']) + "\n\t}"
+    return _head(traffic) + "\n" + "\n".join(f"(keel-{name}) {{\n\t{body}\n}}" for name, body in snippets.items()) + "\n"
+
+
+def _caddy_proxy(shares: tuple[Share, ...], options: Options) -> str:
+    live = [s for s in shares if s.percent]
+    policy = BALANCE[options.balance][1]
+    if len(live) > 1:  # Caddy chooses among replicas, not among groups: whole weights which give each colour exactly its percent
+        each = math.lcm(*(len(s.replicas) for s in live))
+        weights = [s.percent * each // len(s.replicas) for s in live for _ in s.replicas]
+        policy = "weighted_round_robin " + " ".join(str(w // math.gcd(*weights)) for w in weights)
+    to = [f"{name}:{options.app_port}" for s in live for name in s.replicas]
+    # A replica that failed is left out for a second; the requests that find none wait longer than that (lb_try_duration), so none fails.
+    passive = "\n\t\tfail_duration 1s" if len(to) > 1 else ""
+    return f"reverse_proxy {' '.join(to)} {{\n\t\tlb_policy {policy}{passive}\n\t\timport /etc/caddy/upstream.caddy\n\t}}"
+
+
+def _head(traffic: Traffic) -> str:
+    words = [f"{s.release} ({s.colour}) {s.percent} %" for s in traffic.shares]
+    state = "maintenance page; " if traffic.maintenance else ""
+    return (f"# Written by evenkeel at each switch; edit the settings instead. Generation {traffic.generation}.\n"
+            f"# {state}{', '.join(words) or 'nothing is deployed'}\n{MARK}{json.dumps(asdict(traffic), sort_keys=True)}")
+
+
+def _time(seconds: float) -> str:
+    return f"{int(seconds)}s" if seconds == int(seconds) else f"{round(seconds * 1000)}ms"
+
+
+def _match(what: str, pattern: str, value: Any) -> None:
+    if not isinstance(value, str) or not re.fullmatch(pattern, value):
+        raise ValueError(f"{what} {value!r} is not of the form {pattern}")
+
+
+def _whole(what: str, value: Any, low: int, high: int) -> None:
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(f"{what} {value!r}: a whole number from {low} to {high} is wanted")

@@ -1,0 +1,79 @@
+# Shared by the .bats files: a scratch copy of the checkout, so that a test writes settings and secrets of its own, and pinned streams.
+#
+#   setup() { load helper; scratch; }
+#   keel env-check --show       # runs bin/env-check of the copy; $status, $output (stdout) and $stderr (without the times) are its own
+#   set_env KEEL_DOMAIN=x.test  # changes or adds a line of compose/$KEEL_ENV.env in the copy
+bats_require_minimum_version 1.5.0
+
+CHECKOUT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+
+# scratch: copy compose/, bin/ and lib/ into the test's own folder, go there, and forget every setting of the caller. Development's
+# settings are the defaults there, so that a test does not hang on what a person may edit.
+scratch() {
+  local name
+  while read -r name; do unset "$name"; done < <(compgen -e | grep -E '^(KEEL_|DOCKER_|PG|FAULT$|REDIS_|POSTGRES_)')
+  umask 022
+  export KEEL_ENV=development TREE="$BATS_TEST_TMPDIR/checkout"
+  mkdir -p "$TREE/secrets"
+  cp -R "$CHECKOUT/bin" "$CHECKOUT/lib" "$CHECKOUT/compose" "$TREE/"
+  ln -s "$CHECKOUT/.venv" "$TREE/.venv"
+  echo KEEL_DOMAIN=localhost >"$TREE/compose/development.env"
+  cd "$TREE" || return
+}
+
+# keel NAME [ARG...]: run a command of the copy; $status, $output and $stderr hold what it did. Never reads the caller's stdin.
+# shellcheck disable=SC2154  # run sets them
+keel() {
+  run --separate-stderr "$TREE/bin/$1" "${@:2}" </dev/null
+  stderr=$(sed -E 's/^[0-9-]{10}T[0-9:]{8}Z //' <<<"$stderr")
+}
+
+# set_env NAME=VALUE...: as a person would edit compose/$KEEL_ENV.env
+set_env() {
+  local line
+  for line in "$@"; do
+    sed -i "/^${line%%=*}=/d" "compose/$KEEL_ENV.env"
+    printf '%s\n' "$line" >>"compose/$KEEL_ENV.env"
+  done
+}
+
+# some_secrets: a well secrets file.
+some_secrets() {
+  (umask 077; printf 'POSTGRES_PASSWORD=one\nREDIS_PASSWORD=two\n' >"secrets/$KEEL_ENV.env")
+}
+
+# use_host: let the copy, and the test itself, use the engine and the tools that set-up found.
+use_host() {
+  local tools
+  [ -e "$CHECKOUT/var/host.env" ] || return 0
+  mkdir -p var
+  cp "$CHECKOUT/var/host.env" var/
+  tools=$(host_value KEEL_TOOLS)
+  PATH=${tools:+$tools:}$PATH
+}
+
+# host_value NAME: one value of what set-up found, or nothing.
+host_value() {
+  [ ! -e "$CHECKOUT/var/host.env" ] || sed -n "s/^$1=//p" "$CHECKOUT/var/host.env"
+}
+
+# is NAME VALUE WANTED: fail with both when they differ.
+is() {
+  [ "$2" = "$3" ] || { printf '%s is:\n%s\nwanted:\n%s\n' "$1" "$2" "$3"; return 1; }
+}
+
+# exits CODE: the status of the last `keel`, with all it said when it is another.
+# shellcheck disable=SC2154
+exits() {
+  [ "$status" -eq "$1" ] || { printf 'exit %s, wanted %s\n--- stdout\n%s\n--- stderr\n%s\n' "$status" "$1" "$output" "$stderr"; return 1; }
+}
+
+# has TEXT WHERE: a piece of text is in there.
+has() {
+  [[ "$2" == *"$1"* ]] || { printf 'not there: %s\nin:\n%s\n' "$1" "$2"; return 1; }
+}
+
+# hasnt TEXT WHERE: and is not.
+hasnt() {
+  [[ "$2" != *"$1"* ]] || { printf 'there: %s\nin:\n%s\n' "$1" "$2"; return 1; }
+}

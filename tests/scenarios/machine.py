@@ -1,0 +1,72 @@
+"""What every scenario needs of this machine: its engine, an environment without settings, unused ports, waiting for a condition."""
+import contextlib
+import os
+import random
+import shlex
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import docker
+from dotenv import dotenv_values
+
+from keel import schema
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+HOST = {k: v for k, v in dotenv_values(ROOT / "var" / "host.env", interpolate=False).items() if v}
+# Settings of this shell, and of a `make test` around us, are no business of the environments under test.
+FOREIGN = {"ENV", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", *schema.load(ROOT / "compose" / "example.env")}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command did; `codes` are the exit codes of a pipe, by command."""
+
+    argv: list[str]
+    code: int
+    stdout: str
+    stderr: str
+    codes: Mapping[str, int] = field(default_factory=dict)
+
+    def well(self) -> Self:
+        """The result itself, when the exit code is 0."""
+        assert self.code == 0, str(self)
+        return self
+
+    def __str__(self) -> str:
+        return f"{shlex.join(self.argv)} ended with {self.code} {dict(self.codes) or ''}\n{self.stdout}{self.stderr}"
+
+
+def until(what: Callable[[], Any], seconds: float = 30, every: float = 0.02) -> Any:
+    """What it answers, once that is true."""
+    end = time.monotonic() + seconds
+    while not (said := what()):
+        assert time.monotonic() < end, f"not so within {seconds:g} s"
+        time.sleep(every)
+    return said
+
+
+def engine() -> docker.DockerClient:
+    """The engine that tests/host/engine found or started."""
+    return docker.DockerClient(base_url=os.environ.get("DOCKER_HOST") or HOST.get("DOCKER_HOST"), version="auto")
+
+
+def environ(**more: str) -> dict[str, str]:
+    """The process environment for commands of this machine, without settings."""
+    env = {k: v for k, v in os.environ.items() if k not in FOREIGN and not k.startswith("KEEL_")}
+    path = ":".join(p for p in (HOST.get("KEEL_TOOLS", ""), env["PATH"]) if p)
+    return {**env, **{k: v for k, v in HOST.items() if k.startswith("DOCKER_")}, "PATH": path, **more}
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, below those that the kernel gives to outgoing connections."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("0.0.0.0", port))
+            found += [port] if port not in found else []
+    return found

@@ -1,0 +1,110 @@
+"""The promise: ten deploys and five rollbacks under load, and not one request of any kind fails; with what must fail, as control.
+
+`make test` runs it at a modest rate (at least 20,000 requests for each proxy), KEEL_LOAD=full (`make test-load`) at full speed to 800,000.
+"""
+import os
+from collections.abc import Iterator
+
+import pytest
+from load.account import Account
+from load.child import Load, Progress
+
+from scenarios import images
+from scenarios.conftest import SHORT
+from scenarios.platform import Platform
+
+FULL = os.environ.get("KEEL_LOAD") == "full"
+REQUESTS = 800_000 if FULL else 20_000
+# Slow answers take 5 s; the drain outlasts them, and ends with its deadline because of the streams, which outlive a switch.
+SETTINGS = {**SHORT, "KEEL_SHUTDOWN_TIMEOUT": "7s", "KEEL_STOP_GRACE": "8s", "KEEL_DRAIN_TIMEOUT": "9s", "KEEL_RATE_LIMIT": "100000"}
+EVERYTHING = {"get": 16, "get_rate": 0 if FULL else 150, "new": 2, "new_rate": 30, "post": 2, "post_rate": 30, "slow": 4, "sse": 1, "ws": 1,
+              "get_path": ("/version", "/events"), "seconds": 3600, "requests": 3_000_000, "timeout": 30}
+# As the usual scripts do it: Compose recreates what serves; or the proxy is reloaded and the old containers go at once.
+RECREATE = """
+import os, sys
+sys.path.insert(0, "lib")
+from keel import compose, proxy, releases, settings
+s = settings.load()
+share = max(proxy.current(s).shares, key=lambda x: x.percent)
+image = releases.find(s, share.release)["image_id"]
+env = compose.environment(s, KEEL_IMAGE=image, KEEL_COLOUR=share.colour, KEEL_RELEASE=share.release)
+argv = [*compose.colour(s, share.colour), "up", "--detach", "--no-deps", "--force-recreate", "app"]
+os.execvpe(argv[0], argv, {**os.environ, **env})
+"""
+
+
+@pytest.fixture(scope="module", params=["nginx", "caddy"])
+def served(request: pytest.FixtureRequest) -> Iterator[Platform]:
+    """A platform with one release that serves."""
+    with Platform(request.param, **SETTINGS) as platform:
+        platform.up()
+        platform.deploy(images.good()).well()
+        yield platform
+
+
+def goodbyes(now: Progress) -> int:
+    return sum(int(now.kinds[kind]["goodbyes"]) for kind in ("sse", "ws"))
+
+
+def go_on(load: Load, answers: int = 200) -> None:
+    """Wait for more answers."""
+    seen = load.now.ok()
+    load.until(lambda now: now.ok() > seen + answers, 120)
+
+
+@pytest.mark.timeout(3600)
+def test_ten_deploys_and_five_rollbacks(served: Platform) -> None:
+    releases = [served.serving()]
+    with served.load(**EVERYTHING) as load:
+        load.until(lambda now: all(now.ok(kind) for kind in ("get", "new", "post", "slow")) and now.events("sse") and now.events("ws"), 60)
+        for number in range(10):
+            done = served.deploy(images.good() if number % 2 else images.other()).well()
+            releases.append(done.stdout.strip())
+            if number == 0:
+                go_on(load)
+                assert goodbyes(load.now) == 0, "the first switch ended a stream: nothing was stopped, so nothing may have said goodbye"
+            if number % 2:
+                back = served.run(["rollback"]).well().stdout.strip()
+                assert back == releases[-2] == served.serving()
+                go_on(load)
+        load.until(lambda now: now.requests() >= REQUESTS, 3000)
+        account = load.stop()
+    clean(account)
+    assert account.requests >= REQUESTS
+    assert set(releases) <= set(account.releases), "a release that was switched to never answered"
+    assert account.data["kinds"]["sse"]["goodbyes"] > 0, "streams of stopped releases end with a goodbye; none was seen"
+
+
+def clean(account: Account) -> None:
+    """Nothing failed, of any kind."""
+    assert account.data["end"] == "stopped", account.table()
+    assert account.faults == 0, account.table()
+    for kind in ("sse", "ws"):
+        assert account.data["kinds"][kind]["cuts"] == account.data["kinds"][kind]["missing"] == 0, account.table()
+
+
+@pytest.mark.timeout(600)
+def test_control_recreating_what_serves_fails_requests(served: Platform) -> None:
+    with served.load(**EVERYTHING) as load:
+        load.until(lambda now: now.ok("slow") > 0, 60)
+        served.run([str(served.root / ".venv/bin/python"), "-c", RECREATE]).well()
+        load.until(lambda now: now.failed() > 0, 60)
+        account = load.stop()
+    assert account.failed > 0, "the harness does not see what `docker compose up --force-recreate` does to users"
+    served.deploy(images.good()).well()
+
+
+@pytest.mark.timeout(600)
+def test_control_a_reload_and_an_immediate_stop_fail_requests(served: Platform) -> None:
+    served.deploy(images.good()).well()
+    with served.load(**EVERYTHING) as load:
+        load.until(lambda now: now.ok("slow") > 0, 60)
+        old = next(s.colour for s in served.traffic().shares if s.percent)
+        standby = next(s.release for s in served.traffic().shares if not s.percent)
+        served.run(["swap-upstream", "--no-drain", standby]).well()
+        for container in served.containers(old):
+            container.remove(force=True)
+        load.until(lambda now: now.failed() > 0, 60)
+        account = load.stop()
+    assert account.failed > 0, "the harness does not see what stopping the old release without a drain does to users"
+    served.deploy(images.good()).well()
