@@ -27,6 +27,7 @@ class Caddy:
     """Source: Caddy manual, API: POST /load replaces the whole configuration or, when it does not take it, none of it."""
 
     file = "traffic.caddy"
+    by_alias = False  # is told each container by name
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

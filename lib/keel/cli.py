@@ -12,6 +12,7 @@ code  meaning                                                                   
 78    configuration: all faults at once                                                    no
 130   interrupted (SIGINT); 143 terminated (SIGTERM); says what state it left
 """
+import errno
 import os
 import signal
 import sys
@@ -22,7 +23,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from keel import run
-from keel.stop import BUG, NOTHING, Stop
+from keel.stop import BUG, CONFIG, NOTHING, Stop
 
 F = TypeVar("F", bound=Callable[..., Any])
 SETTINGS = {"help_option_names": ["-h", "--help"]}
@@ -137,9 +138,19 @@ def main(command: click.Command) -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: not our failure to report twice
         sys.exit(141)
+    except OSError as e:
+        if e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            _bug(e)
+        say(f"error: {e.filename or 'this host'}: {(e.strerror or '').lower()}", 0)
+        say("hint: who owns it, and is the disk full? doctor says more", 0)
+        sys.exit(CONFIG)
     except Exception as e:
-        if os.environ.get("KEEL_TRACE"):
-            raise
-        say(f"bug: {type(e).__name__}: {e}", 0)
-        say("hint: KEEL_TRACE=1 shows where", 0)
-        sys.exit(BUG)
+        _bug(e)
+
+
+def _bug(e: Exception) -> NoReturn:
+    if os.environ.get("KEEL_TRACE"):
+        raise e
+    say(f"bug: {type(e).__name__}: {e}", 0)
+    say("hint: KEEL_TRACE=1 shows where", 0)
+    sys.exit(BUG)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keel import run
+from keel import health, run
 from keel.settings import Settings
 from keel.stop import NO, UNAVAILABLE, Stop
 
@@ -50,8 +50,7 @@ def _reachable() -> Iterator[None]:
     except (docker.errors.DockerException, requests.RequestException) as e:
         if isinstance(e, docker.errors.APIError):
             raise
-        reason = str(e).partition("(Caused by")[0].strip() or type(e).__name__
-        raise Stop(f"the engine does not answer: {reason}", UNAVAILABLE, HINT) from None
+        raise Stop(f"the engine does not answer: {health.reason(e)}", UNAVAILABLE, HINT) from None
 
 
 def replicas(settings: Settings, colour: str = "") -> list[Replica]:

@@ -8,6 +8,8 @@ from urllib.parse import unquote, urlsplit
 from keel.stop import USAGE, Stop
 
 EVERY = 0.1  # seconds between two questions
+WORDS = ("No such file or directory", "Permission denied", "Connection refused", "timed out", "No route to host", "Name or service not known",
+         "Connection reset by peer", "RemoteDisconnected", "Connection aborted")
 
 
 def http(url: str, timeout: float = 2.0) -> str:
@@ -18,7 +20,7 @@ def http(url: str, timeout: float = 2.0) -> str:
         with requests.get(url, timeout=timeout, headers={"Connection": "close"}) as answer:
             return "" if answer.ok else f"{answer.status_code} {answer.text.strip()[:200]}".strip()
     except requests.RequestException as e:
-        return _reason(e)
+        return reason(e)
 
 
 def tcp(host: str, port: int, timeout: float = 2.0) -> str:
@@ -27,7 +29,7 @@ def tcp(host: str, port: int, timeout: float = 2.0) -> str:
         with socket.create_connection((host, port), timeout):
             return ""
     except OSError as e:
-        return _reason(e)
+        return reason(e)
 
 
 def postgres(host: str, port: int, timeout: float = 2.0) -> str:
@@ -41,7 +43,7 @@ def postgres(host: str, port: int, timeout: float = 2.0) -> str:
             s.sendall(struct.pack("!i", len(body) + 4) + body)
             answer = s.recv(4096)
     except OSError as e:
-        return _reason(e)
+        return reason(e)
     if not answer:
         return "closed the connection"
     return "starting up or shutting down" if answer[:1] == b"E" and b"57P03" in answer else ""
@@ -58,7 +60,7 @@ def redis(host: str, port: int, password: str = "", timeout: float = 2.0) -> str
                 if answer.startswith(b"-") and not answer.startswith(b"-NOAUTH"):
                     return answer[1:].decode(errors="replace").strip()
     except OSError as e:
-        return _reason(e)
+        return reason(e)
     return "" if answer.startswith((b"+PONG", b"-NOAUTH")) else "closed the connection"
 
 
@@ -90,11 +92,10 @@ def wait(ask: Callable[[], str], seconds: float, passes: int = 1, every: float =
         time.sleep(every)
 
 
-def _reason(e: Exception) -> str:
+def reason(e: Exception) -> str:
     """The innermost words of an error: 'Connection refused', not four wrappers around it."""
     text = str(e)
-    for words in ("Connection refused", "timed out", "No route to host", "Name or service not known", "Connection reset by peer",
-                  "RemoteDisconnected", "Connection aborted"):
+    for words in WORDS:
         if words.lower() in text.lower():
             return words.lower()
     return text or type(e).__name__

@@ -1,21 +1,14 @@
 """The one door to traffic: stage, check, rename, reload, prove, drain; the same steps for nginx and for Caddy."""
 import dataclasses
-import functools
-import socket
-import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from keel import caddy, engine, health, nginx, run, state, traffic
-from keel.engine import Replica
+from keel import caddy, health, nginx, probe, run, state, traffic
 from keel.settings import Settings
-from keel.stop import CONFIG, DATA, NO, UNAVAILABLE, Stop
+from keel.stop import CONFIG, DATA, NO, Stop
 from keel.traffic import Share, Traffic
 
-PROOFS = 8      # fresh connections in a row that must answer with the new generation: at least twice the proxy's workers
-PROVE = 10.0    # seconds until a switch that is not live counts as failed
-INTERNAL = 9000  # the proxy's listener that is never published
 Say = Callable[[str], None]
 
 
@@ -41,24 +34,12 @@ def current(settings: Settings) -> Traffic:
 
 
 def options(settings: Settings) -> traffic.Options:
-    """What goes into the traffic file from the settings."""
-    return traffic.Options(
-        domain=settings["KEEL_DOMAIN"], app_port=settings.number("KEEL_APP_PORT"), https_port=settings.number("KEEL_HTTPS_PORT"),
-        balance=settings["KEEL_BALANCE"], rate_limit=settings.number("KEEL_RATE_LIMIT"), rate_burst=settings.number("KEEL_RATE_BURST"),
-        body_limit=settings.size("KEEL_BODY_LIMIT"), read_timeout=settings.seconds("KEEL_READ_TIMEOUT"),
-        keepalive=settings.seconds("KEEL_KEEPALIVE_PROXY"), cache=settings.seconds("KEEL_CACHE"), tls=settings["KEEL_TLS"],
-        acme_email=settings["KEEL_ACME_EMAIL"], acme_directory=settings["KEEL_ACME_DIRECTORY"])
+    """What goes into the traffic file from the settings. Raises Stop 78."""
+    try:
+        return traffic.Options.from_settings(settings)
+    except ValueError as e:
+        raise Stop(str(e), CONFIG, f"edit {settings.file}; compose/example.env explains each setting") from None
 
-
-
-def running(settings: Settings) -> str:
-    """The id of the proxy's container. Raises Stop 69 when it is not running."""
-    name = settings["KEEL_PROXY"]
-    found = engine.service(settings, name)
-    if not found or found["State"] != "running":
-        is_ = f"is {found['State']}" if found else "does not exist"
-        raise Stop(f"the proxy ({settings.project}, {name}) {is_}", UNAVAILABLE, f"make up ENV={settings.env}")
-    return str(found["Id"])
 
 
 def prepare(settings: Settings) -> None:
@@ -72,7 +53,7 @@ def switch(settings: Settings, wanted: Traffic, say: Say) -> Traffic:
 
     Raises Stop 1 (the proxy refuses it, or it never became live), 69 (the proxy is down), 78 (the file cannot be written).
     """
-    container, before = running(settings), current(settings)
+    container, before = probe.running(settings), current(settings)
     new = dataclasses.replace(wanted, generation=before.generation + 1)
     old_text = path(settings).read_text() if path(settings).exists() else _render(settings, before)
     _put(settings, container, new, say)
@@ -119,74 +100,9 @@ def _reload_and_prove(settings: Settings, container: str, generation: int) -> No
         run.dry(f"reload {settings['KEEL_PROXY']} and prove generation {generation}")
         return
     kind(settings).reload(container)
-    said = prove(settings, generation)
+    said = probe.prove(settings, generation)
     if said:
         raise Stop(f"{settings['KEEL_PROXY']} does not serve generation {generation}: {said}", NO, "logs proxy")
-
-
-def prove(settings: Settings, generation: int, seconds: float = PROVE) -> str:
-    """'' once PROOFS fresh connections in a row answered with the generation; else what the last one said."""
-    return health.wait(lambda: _differs(live(settings), generation), seconds, PROOFS, every=0.005)
-
-
-def _differs(said: int | str, wanted: int) -> str:
-    return "" if said == wanted else f"it answers {said}"
-
-
-def live(settings: Settings) -> int | str:
-    """The generation that the public listener answers on a fresh connection, or a short reason why there is none."""
-    domain, port = settings["KEEL_DOMAIN"], settings.number("KEEL_HTTPS_PORT")
-    request = f"GET /__keel/generation HTTP/1.1\r\nHost: {domain}\r\nConnection: close\r\n\r\n".encode()
-    try:
-        with socket.create_connection(("127.0.0.1", port), 2) as s, _context().wrap_socket(s, server_hostname=domain) as t:
-            t.sendall(request)
-            answer = b"".join(iter(lambda: t.recv(4096), b""))
-    except OSError as e:
-        return str(e.strerror or e).lower()
-    head, _, body = answer.partition(b"\r\n\r\n")
-    if not head.startswith(b"HTTP/1.1 200"):
-        return head.partition(b"\r\n")[0].decode(errors="replace") or "nothing"
-    text = body.decode(errors="replace").strip()
-    return int(text) if text.isdigit() else "an answer without a generation"
-
-
-@functools.cache
-def _context() -> ssl.SSLContext:
-    """TLS without looking at the certificate: it is our own proxy on this host. Without the CA bundle, whose loading takes 30 ms."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
-
-
-def reaches(settings: Settings, colour: str, replicas: list[Replica], seconds: float = 10.0) -> str:
-    """'' once the proxy itself gets 200 from the replicas, and from nothing but them; else what it got.
-
-    An address that the proxy remembers of a colour's earlier containers would show here, before any user meets it.
-    """
-    address = inside(settings)
-    port = settings["KEEL_APP_PORT"]
-    ours = {f"{host}:{port}" for r in replicas for host in (r.address, r.name)}
-    url = f"http://{address}:{INTERNAL}/colour/{colour}{settings['KEEL_READY_PATH']}"
-    return health.wait(lambda: _answered_by(url, ours), seconds, 2 * len(replicas), every=0.02)
-
-
-def _answered_by(url: str, ours: set[str]) -> str:
-    import requests
-
-    try:
-        with requests.get(url, timeout=2, headers={"Connection": "close"}) as answer:
-            upstream = answer.headers.get("X-Keel-Upstream", "")
-            if answer.status_code != 200:
-                return f"{answer.status_code} from {upstream or 'the proxy'}"
-            return "" if upstream.rpartition(", ")[2] in ours else f"an answer from {upstream}, which is not of this release"
-    except requests.RequestException as e:
-        return str(e)
-
-
-def inside(settings: Settings) -> str:
-    """The proxy's address in the edge network."""
-    found = engine.inspect(running(settings))
-    return str(found["NetworkSettings"]["Networks"][f"{settings.project}_edge"]["IPAddress"])
 
 
 def shares(before: Traffic, share: Share) -> tuple[Share, ...]:

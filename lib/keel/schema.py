@@ -41,7 +41,7 @@ class Variable:
         """What is wrong with a value, in words; nothing where it is well."""
         if not value:
             return "is missing" if self.required else ""
-        if self.required and (value == self.default or "CHANGE_ME" in value):
+        if self.required and (value == self.default or value.endswith(f".{self.default}") or "CHANGE_ME" in value):
             return f"still has the placeholder of compose/example.env ({self.default})"
         shown = "…" if self.secret else repr(value)
         if self.type.startswith("choice("):

@@ -1,7 +1,7 @@
 """What is: the traffic file, the proxy and the engine side by side, and where they differ."""
 from dataclasses import dataclass, field
 
-from keel import engine, lock, proxy, state
+from keel import engine, lock, probe, proxy, state
 from keel.settings import Settings
 
 BASE = ("postgres", "redis")
@@ -55,7 +55,7 @@ def take(settings: Settings) -> Survey:
         said.services[name] = found["Status"] if found else "absent"
         if not found or found["State"] != "running":
             said.problems.append(f"{name} is not running ({said.services[name]}): make up ENV={settings.env}")
-    said.live = proxy.live(settings) if said.services[settings["KEEL_PROXY"]] != "absent" else "absent"
+    said.live = probe.live(settings) if said.services[settings["KEEL_PROXY"]] != "absent" else "absent"
     if said.live != now.generation:
         said.problems.append(f"the traffic file says generation {now.generation}, the proxy answers {said.live}: a switch was cut short; "
                              f"the next deploy or rollback writes and proves a new one")

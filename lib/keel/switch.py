@@ -1,7 +1,7 @@
 """Moving traffic between releases: what swap-upstream and rollback share."""
 import time
 
-from keel import engine, lock, proxy, releases, run, state, traffic
+from keel import engine, lock, probe, proxy, releases, run, state, traffic
 from keel.proxy import Say
 from keel.settings import Settings
 from keel.stop import NO, Stop
@@ -20,24 +20,27 @@ def to(settings: Settings, release: str, percent: int, say: Say, drain: bool) ->
         raise Stop(f"{release}: not running: {', '.join(down)}", NO, f"logs {release}")
     before = proxy.current(settings)
     share = traffic.Share(release, replicas[0].colour, percent, tuple(r.name for r in replicas))
+    if not percent and all(s.colour == share.colour for s in before.shares):
+        raise Stop(f"{release}: is alone: nobody else could take its share", NO, "deploy another release first, or maintenance on")
     wanted = traffic.Traffic(0, proxy.shares(before, share), before.maintenance)
     state.note(settings.state, command="swap-upstream", step="begin", release=release, share=percent, generation=before.generation)
-    if not _configured(before, share):
-        # The proxy must know the addresses of these containers before the first request: configured at 0 % first, then switched.
-        before = proxy.switch(settings, _introduced(before, share), say)
-    said = "" if run.dry else proxy.reaches(settings, share.colour, replicas)
+    container, kind = probe.running(settings), proxy.kind(settings)
+    old = tuple(name for s in before.shares if s.colour != share.colour for name in s.replicas)
+    lefts = [kind.in_flight(container, old)]
+    if not kind.by_alias and not _configured(before, share):
+        # The proxy must know the names of these containers before their first request: configured at 0 % first, then switched.
+        proxy.switch(settings, _introduced(before, share), say)
+        lefts.append(kind.in_flight(container, old))
+    said = "" if run.dry else probe.reaches(settings, share.colour, replicas)
     if said:
         raise Stop(f"{release}: ready when asked directly, but not through the proxy: {said}\nno traffic was moved", NO,
                    "is the proxy in the edge network, and does KEEL_APP_PORT match?")
     for replica in replicas:
         engine.keep_alive(replica.id)
-    container = proxy.running(settings)
-    old = tuple(name for s in before.shares if s.colour != share.colour for name in s.replicas)
-    left = proxy.kind(settings).in_flight(container, old)
     live = proxy.switch(settings, wanted, say)
     state.note(settings.state, command="swap-upstream", step="live", release=release, share=percent, generation=live.generation)
     say(f"live: {proxy.describe(live)} (proven in {time.monotonic() - begin:.2f} s)")
-    drained = not drain or run.dry or proxy.drain(settings, left, say)
+    drained = not drain or run.dry or proxy.drain(settings, lambda: next(filter(None, (left() for left in lefts)), ""), say)
     state.note(settings.state, command="swap-upstream", step="end", release=release, share=percent, drained=bool(drained))
 
 

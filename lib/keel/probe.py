@@ -1,0 +1,88 @@
+"""Asking the proxy: is it there, which generation does it answer, whom does it reach."""
+import functools
+import socket
+import ssl
+
+from keel import engine, health
+from keel.engine import Replica
+from keel.settings import Settings
+from keel.stop import UNAVAILABLE, Stop
+
+PROOFS = 8      # fresh connections in a row that must answer with the new generation: at least twice the proxy's workers
+PROVE = 10.0    # seconds until a switch that is not live counts as failed
+INTERNAL = 9000  # the proxy's listener that is never published
+
+
+def running(settings: Settings) -> str:
+    """The id of the proxy's container. Raises Stop 69 when it is not running."""
+    name = settings["KEEL_PROXY"]
+    found = engine.service(settings, name)
+    if not found or found["State"] != "running":
+        is_ = f"is {found['State']}" if found else "does not exist"
+        raise Stop(f"the proxy ({settings.project}, {name}) {is_}", UNAVAILABLE, f"make up ENV={settings.env}")
+    return str(found["Id"])
+
+
+def prove(settings: Settings, generation: int, seconds: float = PROVE) -> str:
+    """'' once PROOFS fresh connections in a row answered with the generation; else what the last one said."""
+    return health.wait(lambda: _differs(live(settings), generation), seconds, PROOFS, every=0.005)
+
+
+def _differs(said: int | str, wanted: int) -> str:
+    return "" if said == wanted else f"it answers {said}"
+
+
+def live(settings: Settings) -> int | str:
+    """The generation that the public listener answers on a fresh connection, or a short reason why there is none."""
+    domain, port = settings["KEEL_DOMAIN"], settings.number("KEEL_HTTPS_PORT")
+    request = f"GET /__keel/generation HTTP/1.1\r\nHost: {domain}\r\nConnection: close\r\n\r\n".encode()
+    try:
+        with socket.create_connection(("127.0.0.1", port), 2) as s, _context().wrap_socket(s, server_hostname=domain) as t:
+            t.sendall(request)
+            answer = b"".join(iter(lambda: t.recv(4096), b""))
+    except OSError as e:
+        return str(e.strerror or e).lower()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200"):
+        return head.partition(b"\r\n")[0].decode(errors="replace") or "nothing"
+    text = body.decode(errors="replace").strip()
+    return int(text) if text.isdigit() else "an answer without a generation"
+
+
+@functools.cache
+def _context() -> ssl.SSLContext:
+    """TLS without looking at the certificate: it is our own proxy on this host. Without the CA bundle, whose loading takes 30 ms."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def reaches(settings: Settings, colour: str, replicas: list[Replica], seconds: float = 10.0) -> str:
+    """'' once the proxy itself gets 200 from the replicas, and from nothing but them; else what it got.
+
+    An address that the proxy remembers of a colour's earlier containers would show here, before any user meets it.
+    """
+    address = inside(settings)
+    port = settings["KEEL_APP_PORT"]
+    ours = {f"{host}:{port}" for r in replicas for host in (r.address, r.name)}
+    url = f"http://{address}:{INTERNAL}/colour/{colour}{settings['KEEL_READY_PATH']}"
+    return health.wait(lambda: _answered_by(url, ours), seconds, 2 * len(replicas), every=0.02)
+
+
+def _answered_by(url: str, ours: set[str]) -> str:
+    import requests
+
+    try:
+        with requests.get(url, timeout=2, headers={"Connection": "close"}) as answer:
+            upstream = answer.headers.get("X-Keel-Upstream", "")
+            if answer.status_code != 200:
+                return f"{answer.status_code} from {upstream or 'the proxy'}"
+            return "" if upstream.rpartition(", ")[2] in ours else f"an answer from {upstream}, which is not of this release"
+    except requests.RequestException as e:
+        return str(e)
+
+
+def inside(settings: Settings) -> str:
+    """The proxy's address in the edge network."""
+    found = engine.inspect(running(settings))
+    return str(found["NetworkSettings"]["Networks"][f"{settings.project}_edge"]["IPAddress"])
