@@ -16,9 +16,12 @@ IMAGE       ?=
 WHAT        ?=
 BATS        ?= tests/*.bats
 export KEEL_ENV := $(ENV)
-export PATH := $(CURDIR)/bin:$(PATH)
+# .venv/bin too, so that no command has to find its way there by a second start.
+export PATH := $(CURDIR)/bin:$(CURDIR)/.venv/bin:$(PATH)
 envfile     := compose/$(ENV).env
 secrets     := secrets/$(ENV).env
+pip_lock    := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+known       := $(patsubst compose/%.env,%,$(filter-out compose/example.env compose/images.env,$(wildcard compose/*.env)))
 image       := $(if $(IMAGE),pull-image $(IMAGE),build-image)
 
 .PHONY: help setup secrets cert demo up deploy rollback status releases logs down destroy doctor env-check maintenance-on maintenance-off \
@@ -97,11 +100,10 @@ bench: .venv/dev ## The figures, as medians and ratios, in var/bench/
 	@tests/run bench
 
 lock: .venv/dev ## Lock the Python packages again, with hashes
-	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements.in -o requirements.lock
-	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements-dev.in -o requirements-dev.lock
+	$(pip_lock) requirements.in -o requirements.lock && $(pip_lock) requirements-dev.in -o requirements-dev.lock
 
 $(filter-out $(wildcard compose/*.env),$(envfile)):
-	@echo "make: ENV=$(ENV): there is no $@; environments: $(patsubst compose/%.env,%,$(filter-out compose/example.env compose/images.env,$(wildcard compose/*.env)))" >&2; exit 78
+	@echo "make: ENV=$(ENV): there is no $@; environments: $(known)" >&2; exit 78
 
 .venv/done: requirements.lock
 	@tests/host/venv .venv requirements.lock && touch $@

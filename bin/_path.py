@@ -6,8 +6,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 VENV = os.path.join(ROOT, ".venv")
 
 if not os.path.exists(os.path.join(VENV, "done")):
-    sys.exit(f"{os.path.basename(sys.argv[0])}: error: {VENV} is not set up\n"
-             f"{os.path.basename(sys.argv[0])}: hint: make -C {ROOT} setup")
+    name = os.path.basename(sys.argv[0])
+    print(f"{name}: error: {VENV} is not set up\n{name}: hint: make -C {ROOT} setup", file=sys.stderr)
+    sys.exit(78)
 if os.path.realpath(sys.prefix) != os.path.realpath(VENV):
     python = os.path.join(VENV, "bin", "python")
     os.execv(python, [python, *sys.argv])

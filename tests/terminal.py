@@ -1,4 +1,4 @@
-"""Run a command at a terminal of its own where nobody types: python3 terminal.py SECONDS COMMAND…
+"""Run a command at a terminal of its own, where nobody types more than one line: python3 terminal.py [--type LINE] SECONDS COMMAND…
 
 Prints what the terminal showed; the exit code is the command's, 124 when it did not end in time (then it is killed).
 """
@@ -10,10 +10,14 @@ import signal
 import sys
 import time
 
-end = time.monotonic() + float(sys.argv[1])
+argv = sys.argv[1:]
+typed = argv[1] + "\n" if argv[0] == "--type" else ""
+seconds, *command = argv[2:] if typed else argv
+end = time.monotonic() + float(seconds)
 pid, terminal = pty.fork()
 if pid == 0:
-    os.execvp(sys.argv[2], sys.argv[2:])
+    os.execvp(command[0], command)
+os.write(terminal, typed.encode())
 late = False
 while not late:
     late = not select.select([terminal], [], [], max(0, end - time.monotonic()))[0]

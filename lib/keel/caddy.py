@@ -1,6 +1,8 @@
 """Caddy as the proxy: how it is checked, reloaded and watched, over its admin socket in the traffic folder."""
+import hashlib
 import http.client
 import json
+import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +26,7 @@ class _Socket(http.client.HTTPConnection):
 
 
 class Caddy:
-    """Source: Caddy manual, API: POST /load replaces the whole configuration or, when it does not take it, none of it."""
+    """Source: Caddy manual: API (POST /load takes all or nothing), Conventions ({file.*} is read when a request needs it)."""
 
     file = "traffic.caddy"
     by_alias = False  # is told each container by name
@@ -42,7 +44,14 @@ class Caddy:
         return "" if code == 200 else _error(said)
 
     def reload(self, container: str) -> None:
-        """Returns when the new configuration serves; the old one finishes its requests. Raises Stop 1 when Caddy refuses it."""
+        """Make Caddy load its files anew where it must: a switch alone is in force as soon as the file is renamed. Raises Stop 1, 69.
+
+        Loaded configurations carry a digest of what they were made from.
+        """
+        wanted = re.search(rf"{traffic.CONFIG}[0-9a-f]+", (self.folder / self.file).read_text())
+        code, said = self._ask("GET", "/config/")
+        if code == 200 and wanted and wanted[0] in said:
+            return
         code, said = self._ask("POST", "/load", (ROOT / "proxy" / "caddy" / "Caddyfile").read_bytes())
         if code != 200:
             raise Stop(f"caddy refuses the new configuration: {_error(said)}", NO, "logs proxy")
@@ -68,6 +77,12 @@ class Caddy:
             raise Stop(f"caddy's admin socket {self.folder / 'admin.sock'} does not answer: {e}", UNAVAILABLE, "logs proxy") from None
         finally:
             connection.close()
+
+
+def static() -> str:
+    """A digest of the static files: after an upgrade of them the next switch loads them."""
+    files = sorted((ROOT / "proxy" / "caddy").glob("*[Cc]addy*"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files if file.is_file())).hexdigest()
 
 
 def _error(said: str) -> str:

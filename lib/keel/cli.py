@@ -129,7 +129,8 @@ def main(command: click.Command) -> NoReturn:
             say(f"hint: {line}", 0)
         sys.exit(e.code)
     except click.ClickException as e:
-        say(f"error: {e.format_message()}", 0)
+        words = e.format_message().rstrip(".")
+        say(f"error: {words[:1].lower()}{words[1:]}", 0)
         say(f"hint: {name()} --help", 0)
         sys.exit(e.exit_code)
     except Interrupted as e:

@@ -49,6 +49,8 @@ def _reachable() -> Iterator[None]:
         yield
     except (docker.errors.DockerException, requests.RequestException) as e:
         if isinstance(e, docker.errors.APIError):
+            if e.status_code == 409 and "is not running" in str(e.explanation):
+                raise Stop(f"the engine: {e.explanation}", UNAVAILABLE, "it ended meanwhile: see its log") from None
             raise
         raise Stop(f"the engine does not answer: {health.reason(e)}", UNAVAILABLE, HINT) from None
 

@@ -8,8 +8,8 @@ from urllib.parse import unquote, urlsplit
 from keel.stop import USAGE, Stop
 
 EVERY = 0.1  # seconds between two questions
-WORDS = ("No such file or directory", "Permission denied", "Connection refused", "timed out", "No route to host", "Name or service not known",
-         "Connection reset by peer", "RemoteDisconnected", "Connection aborted")
+WORDS = ("No such file or directory", "Permission denied", "Connection refused", "timed out", "No route to host",
+         "Name or service not known", "Connection reset by peer", "RemoteDisconnected", "Connection aborted")
 
 
 def http(url: str, timeout: float = 2.0) -> str:

@@ -36,16 +36,19 @@ def current(settings: Settings) -> Traffic:
 def options(settings: Settings) -> traffic.Options:
     """What goes into the traffic file from the settings. Raises Stop 78."""
     try:
-        return traffic.Options.from_settings(settings)
+        return traffic.Options.from_settings(settings, caddy.static() if settings["KEEL_PROXY"] == "caddy" else "")
     except ValueError as e:
         raise Stop(str(e), CONFIG, f"edit {settings.file}; compose/example.env explains each setting") from None
 
 
 
 def prepare(settings: Settings) -> None:
-    """Write a traffic file before the proxy starts for the first time: nobody serves, so it answers 503."""
-    if not path(settings).exists():
-        state.write(path(settings), _render(settings, Traffic(1, ())))
+    """Before the proxy starts: a traffic file, from the other proxy's where KEEL_PROXY was changed; 503 at first."""
+    folder = path(settings).parent
+    known = [traffic.parse(file.read_text()) for file in (folder / nginx.Nginx.file, folder / caddy.Caddy.file) if file.exists()]
+    newest = max(known, key=lambda t: t.generation, default=Traffic(1, ()))
+    if not path(settings).exists() or current(settings).generation < newest.generation:
+        state.write(path(settings), _render(settings, newest))
 
 
 def switch(settings: Settings, wanted: Traffic, say: Say) -> Traffic:

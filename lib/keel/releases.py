@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from keel import engine, health, state
 from keel.engine import Replica
@@ -13,12 +14,28 @@ from keel.traffic import Traffic
 
 COLOURS = ("blue", "green")
 FORM = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{7}")
+IMAGE = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
 
 
 def new_id(image: str, settings: Mapping[str, str], when: float) -> str:
     """A release's id: UTC time and seven digits of what it is made of, as 20260102T030405Z-1a2b3c4."""
     digest = hashlib.sha256(repr((image, sorted(settings.items()), when)).encode()).hexdigest()
     return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(when))}-{digest[:7]}"
+
+
+def by_digest(image: str) -> str:
+    """The handle itself. Raises Stop 65 when it is not an image by digest."""
+    if not IMAGE.fullmatch(image):
+        raise Stop(f"{image}: not an image by digest", DATA, "name it NAME@sha256:DIGEST: a tag may be another image tomorrow")
+    return image
+
+
+def image_here(image: str) -> dict[str, Any]:
+    """What the engine knows of an image. Raises Stop 65 as by_digest, Stop 1 for one that is not on this host."""
+    found = engine.image(by_digest(image))
+    if found is None:
+        raise Stop(f"{image}: there is no such image on this host", NO, "build-image makes one; pull-image fetches one")
+    return found
 
 
 def idle(now: Traffic) -> str:

@@ -14,10 +14,7 @@ def to(settings: Settings, release: str, percent: int, say: Say, drain: bool) ->
     """
     begin = time.monotonic()
     lock.hold(settings, "swap-upstream")
-    replicas = releases.replicas(settings, release)
-    down = [r.name for r in replicas if not r.running]
-    if down:
-        raise Stop(f"{release}: not running: {', '.join(down)}", NO, f"logs {release}")
+    replicas = _all_run(settings, release)
     before = proxy.current(settings)
     share = traffic.Share(release, replicas[0].colour, percent, tuple(r.name for r in replicas))
     if not percent and all(s.colour == share.colour for s in before.shares):
@@ -27,12 +24,13 @@ def to(settings: Settings, release: str, percent: int, say: Say, drain: bool) ->
     container, kind = probe.running(settings), proxy.kind(settings)
     old = tuple(name for s in before.shares if s.colour != share.colour for name in s.replicas)
     lefts = [kind.in_flight(container, old)]
-    if not kind.by_alias and not _configured(before, share):
+    if not _configured(settings, before, share):
         # The proxy must know the names of these containers before their first request: configured at 0 % first, then switched.
         proxy.switch(settings, _introduced(before, share), say)
         lefts.append(kind.in_flight(container, old))
     said = "" if run.dry else probe.reaches(settings, share.colour, replicas)
     if said:
+        _all_run(settings, release)  # one that died meanwhile is the reason
         raise Stop(f"{release}: ready when asked directly, but not through the proxy: {said}\nno traffic was moved", NO,
                    "is the proxy in the edge network, and does KEEL_APP_PORT match?")
     for replica in replicas:
@@ -54,9 +52,18 @@ def standby(settings: Settings) -> str:
     return waiting[0].release
 
 
-def _configured(before: traffic.Traffic, share: traffic.Share) -> bool:
-    """Whether the proxy already resolves this colour's containers."""
-    return any(s.colour == share.colour and s.replicas == share.replicas for s in before.shares)
+def _all_run(settings: Settings, release: str) -> list[engine.Replica]:
+    """The replicas of a release. Raises Stop 1 with the last words of one that does not run."""
+    found = releases.replicas(settings, release)
+    down = [r for r in found if not r.running]
+    if down:
+        raise Stop(f"{release}: not running: {', '.join(r.name for r in down)}\n{releases.last_words(down[0])}", NO, f"logs {release}")
+    return found
+
+
+def _configured(settings: Settings, before: traffic.Traffic, share: traffic.Share) -> bool:
+    """Whether the proxy already knows this colour's containers."""
+    return proxy.kind(settings).by_alias or traffic.names(before, share.colour, proxy.options(settings)) == share.replicas
 
 
 def _introduced(before: traffic.Traffic, share: traffic.Share) -> traffic.Traffic:

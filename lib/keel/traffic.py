@@ -1,4 +1,5 @@
 """The traffic file: which releases receive which share of the requests, written for nginx or for Caddy, and read back."""
+import hashlib
 import json
 import math
 import re
@@ -16,6 +17,7 @@ BALANCE = {  # our word: nginx's directive, Caddy's policy
     "cookie": ("sticky cookie keel_affinity path=/ httponly secure samesite=lax;", "cookie keel_affinity"),
 }
 MARK = "# keel: "
+CONFIG = "keel-config "  # followed by a digest: which snippets Caddy has loaded
 # What may stand in the file at all. Nothing that matches can end a comment, a word, a string or a block in either language.
 RELEASE = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4,40}"
 REPLICA = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
@@ -86,6 +88,9 @@ class Options:
     tls: str = "files"
     acme_email: str = ""
     acme_directory: str = LETSENCRYPT
+    project: str = ""    # with the number of replicas: the names of containers that are not there yet
+    replicas: int = 0
+    static: str = ""     # a digest of the static files around the traffic file
 
     def __post_init__(self) -> None:
         _match("domain", HOST, self.domain)
@@ -102,13 +107,13 @@ class Options:
             raise ValueError(f"balance {self.balance!r} or tls {self.tls!r} is unknown")
 
     @classmethod
-    def from_settings(cls, settings: "Settings") -> Self:
-        """The options that an environment's settings ask for. Raises Stop 78 for a bad setting, ValueError for one that no file may hold."""
+    def from_settings(cls, settings: "Settings", static: str = "") -> Self:
+        """What an environment's settings ask for. Raises Stop 78 for a bad setting, ValueError for one that no file may hold."""
         number, seconds = settings.number, settings.seconds
         return cls(settings["KEEL_DOMAIN"], number("KEEL_APP_PORT"), number("KEEL_HTTPS_PORT"), settings["KEEL_BALANCE"],
                    number("KEEL_RATE_LIMIT"), number("KEEL_RATE_BURST"), settings.size("KEEL_BODY_LIMIT"), seconds("KEEL_READ_TIMEOUT"),
                    seconds("KEEL_KEEPALIVE_PROXY"), seconds("KEEL_CACHE"), settings["KEEL_TLS"], settings["KEEL_ACME_EMAIL"],
-                   settings["KEEL_ACME_DIRECTORY"] or LETSENCRYPT)
+                   settings["KEEL_ACME_DIRECTORY"] or LETSENCRYPT, settings.project, number("KEEL_REPLICAS"), static)
 
     @property
     def hsts(self) -> str:
@@ -145,7 +150,8 @@ def render_nginx(traffic: Traffic, options: Options) -> str:
         out.append(f"upstream app-{colour} {{\n    zone app-{colour} 256k;\n    server app-{colour}:{o.app_port} resolve max_fails=0;")
         out += [f"    {BALANCE[o.balance][0]}"] if BALANCE[o.balance][0] else []
         out.append(f"    keepalive 64;\n    keepalive_timeout {_time(o.keepalive)};\n}}")
-    out.append(f"client_max_body_size {o.body_limit};\nproxy_read_timeout {_time(o.read_timeout)};\nproxy_send_timeout {_time(o.read_timeout)};")
+    out.append(f"client_max_body_size {o.body_limit};\nproxy_read_timeout {_time(o.read_timeout)};\n"
+               f"proxy_send_timeout {_time(o.read_timeout)};")
     if o.rate_limit:
         burst = f" burst={o.rate_burst} nodelay" if o.rate_burst else ""
         out.append(f"limit_req_zone $keel_limited zone=keel_rate:10m rate={o.rate_limit}r/s;\nlimit_req zone=keel_rate{burst};")
@@ -163,7 +169,11 @@ def render_nginx(traffic: Traffic, options: Options) -> str:
 
 
 def render_caddy(traffic: Traffic, options: Options) -> str:
-    """The traffic file for Caddy: snippets, imported by proxy/caddy/Caddyfile and used by the static files beside it."""
+    """The traffic file for Caddy: a first line that Caddy reads at each request, and the snippets that it reads when it is (re)loaded.
+
+    A reload of Caddy closes idle connections and the queue of its listener, so requests are lost. Nothing that a switch changes is
+    therefore in the snippets: it is all in the first line, and a switch is the rename of the file.
+    """
     o, acme = options, options.tls == "acme"
     port = "" if o.https_port == 443 else f":{o.https_port}"
     email = f"\n\temail {o.acme_email}" if o.acme_email else ""
@@ -171,33 +181,41 @@ def render_caddy(traffic: Traffic, options: Options) -> str:
         "options": f"acme_ca {o.acme_directory}{email}" if acme else "",
         "site": f"import /etc/caddy/site.caddy {o.domain if acme else ':8443'}",
         "tls": "" if acme else "tls /etc/keel/tls/cert.pem /etc/keel/tls/key.pem",
-        "generation": f'respond "{traffic.generation}\n"',
         "hsts": f"header ?Strict-Transport-Security {o.hsts}",
         "redirect": f"redir https://{{host}}{port}{{uri}} 308",
         "limits": f"request_body {{\n\t\tmax_size {o.body_limit}\n\t}}",
         "extra": f"import /etc/caddy-modules/*.caddy {o.rate_limit} {o.rate_burst} {_time(o.cache)}",
         "transport": f"keepalive {_time(o.keepalive)}\n\tresponse_header_timeout {_time(o.read_timeout)}",
-        "app": "error 503" if traffic.closed else _caddy_proxy(traffic.shares, o),
+        **{colour: _caddy_proxy(names(traffic, colour, o), o) for colour in COLOURS},
     }
-    for colour in COLOURS:
-        own = [s for s in traffic.shares if s.colour == colour]
-        snippets[colour] = _caddy_proxy((Share(own[0].release, colour, 100, own[0].replicas),), o) if own else "error 404"
-    names = [f"{name}:{o.app_port} {s.colour} {s.release}" for s in traffic.shares for name in s.replicas]
-    snippets["names"] = "map {rp.upstream.hostport} {keel.colour} {keel.release} {\n\t\t" + "\n\t\t".join([*names, 'default "" ""']) + "\n\t}"
-    return _head(traffic) + "\n" + "\n".join(f"(keel-{name}) {{\n\t{body}\n}}" for name, body in snippets.items()) + "\n"
+    text = "\n".join(f"(keel-{name}) {{\n\t{body}\n}}" for name, body in snippets.items()) + "\n"
+    digest = hashlib.sha256((o.static + text).encode()).hexdigest()[:16]
+    return f'{_live(traffic)}\n{_head(traffic)}\n{text}(keel-config) {{\n\trespond "{CONFIG}{digest}"\n}}\n'
 
 
-def _caddy_proxy(shares: tuple[Share, ...], options: Options) -> str:
-    live = [s for s in shares if s.percent]
-    policy = BALANCE[options.balance][1]
-    if len(live) > 1:  # Caddy chooses among replicas, not among groups: whole weights which give each colour exactly its percent
-        each = math.lcm(*(len(s.replicas) for s in live))
-        weights = [s.percent * each // len(s.replicas) for s in live for _ in s.replicas]
-        policy = "weighted_round_robin " + " ".join(str(w // math.gcd(*weights)) for w in weights)
-    to = [f"{name}:{options.app_port}" for s in live for name in s.replicas]
+def names(traffic: Traffic, colour: str, options: Options) -> tuple[str, ...]:
+    """The containers of a colour: its share's or, before it has one, those that Compose will make."""
+    own = [s.replicas for s in traffic.shares if s.colour == colour]
+    return own[0] if own else tuple(f"{options.project}-{colour}-app-{n + 1}" for n in range(options.replicas if options.project else 0))
+
+
+def _live(traffic: Traffic) -> str:
+    """What Caddy decides by: generation, open or closed, the bound below which a random hexadecimal number goes to green, both releases."""
+    percent = {s.colour: s.percent for s in traffic.shares}
+    green = percent.get("green", 0)
+    upto = "0" if green == 0 else "g" if green == 100 else f"{green * 65536 // 100:04x}"
+    releases = {s.colour: s.release for s in traffic.shares}
+    state = "closed" if traffic.closed else "open"
+    return f"# live {traffic.generation} {state} {upto} " + " ".join(releases.get(c, "-") for c in COLOURS)
+
+
+def _caddy_proxy(replicas: tuple[str, ...], options: Options) -> str:
+    if not replicas:
+        return "error 503"
     # A replica that failed is left out for a second; the requests that find none wait longer than that (lb_try_duration), so none fails.
-    passive = "\n\t\tfail_duration 1s" if len(to) > 1 else ""
-    return f"reverse_proxy {' '.join(to)} {{\n\t\tlb_policy {policy}{passive}\n\t\timport /etc/caddy/upstream.caddy\n\t}}"
+    passive = "\n\t\tfail_duration 1s" if len(replicas) > 1 else ""
+    return (f"reverse_proxy {' '.join(f'{name}:{options.app_port}' for name in replicas)} {{\n\t\tlb_policy {BALANCE[options.balance][1]}"
+            f"{passive}\n\t\timport /etc/caddy/upstream.caddy\n\t}}")
 
 
 def _head(traffic: Traffic) -> str:

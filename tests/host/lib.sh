@@ -108,9 +108,26 @@ unwheel() {
     fi
     # A block of wheels.txt is "name==version \" and its hashes; only this one is wanted.
     sed -n "/^$1==/,/[^\\\\]\$/p" "$HERE/wheels.txt" >"$tmp/wheels.txt"
-    "${pip[@]}" --disable-pip-version-check -q download --no-deps --only-binary :all: --require-hashes \
+    "${pip[@]}" --disable-pip-version-check -qq download --no-deps --only-binary :all: --require-hashes \
         -d "$tmp" -r "$tmp/wheels.txt" >&2 || stop_with 69 "could not fetch the wheel of $1 from the Python package index"
     python3 -m zipfile -e "$tmp"/*.whl "$tmp/files"
     install -D -m 0755 "$(find "$tmp/files" -path "*.data/scripts/$2")" "$3"
     rm -rf "$tmp"
+}
+
+# The npm registries that this machine is set to, as lines of an .npmrc. Log-in tokens stay outside: no secret goes into an image.
+npm_registries() {
+    local user=${NPM_CONFIG_USERCONFIG:-$HOME/.npmrc}
+    [ ! -f "$user" ] || grep -E '^(@[^:]+:)?registry *=' "$user" || true
+    [ -z "${npm_config_registry:-${NPM_CONFIG_REGISTRY:-}}" ] || echo "registry=${npm_config_registry:-$NPM_CONFIG_REGISTRY}"
+}
+
+# npm_tarball NAME VERSION SHA512 INTO: a package from the npm registry, without npm.
+npm_tarball() {
+    local registry
+    registry=$(npm_registries | sed -n 's/^registry *= *//p' | tail -n 1)
+    registry=${registry:-https://registry.npmjs.org}
+    python3 -c 'import sys, urllib.request; sys.stdout.buffer.write(urllib.request.urlopen(sys.argv[1], timeout=60).read())' \
+        "${registry%/}/$1/-/$1-$2.tgz" >"$4" || stop_with 69 "could not fetch $1 $2 from the npm registry at $registry"
+    echo "$3  $4" | sha512sum --check --quiet >&2 || stop_with 65 "$1 $2 from $registry is not what was pinned"
 }

@@ -1,40 +1,43 @@
-"""What the scenarios share: one platform for each proxy, brought up once, and put in order before each scenario."""
-from collections.abc import Iterator
+"""What the scenarios share: one platform for each proxy, brought up when first asked for, and put in order before each scenario."""
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from scenarios import images
 from scenarios.platform import Platform
 
-# Timeouts that nest, as short as scenarios want them.
-SHORT = {"KEEL_SHUTDOWN_TIMEOUT": "8s", "KEEL_STOP_GRACE": "12s", "KEEL_DRAIN_TIMEOUT": "15s", "KEEL_HEALTH_TIMEOUT": "20s",
-         "SHUTDOWN_LAMEDUCK": "500ms"}
+# Timeouts that nest, as short as scenarios want them; one replica, where not two are the point.
+SHORT = {"KEEL_SHUTDOWN_TIMEOUT": "8s", "KEEL_STOP_GRACE": "12s", "KEEL_DRAIN_TIMEOUT": "15s", "KEEL_HEALTH_TIMEOUT": "30s",
+         "SHUTDOWN_LAMEDUCK": "500ms", "KEEL_REPLICAS": "1"}
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _images() -> Iterator[None]:
-    yield
-    images.remove()
+@pytest.fixture(scope="session")
+def running() -> Iterator[Callable[[str], Platform]]:
+    """A platform by its proxy: up, with a good release that serves."""
+    with contextlib.ExitStack() as stack:
+        stack.callback(images.remove)
+
+        @functools.cache
+        def one(proxy: str) -> Platform:
+            platform = stack.enter_context(Platform(proxy, **SHORT))
+            platform.up()
+            platform.deploy(images.good()).well()
+            return platform
+
+        yield one
 
 
-@pytest.fixture(scope="session", params=["nginx", "caddy"])
-def running(request: pytest.FixtureRequest) -> Iterator[Platform]:
-    """A platform that is up."""
-    good = images.good()
-    with Platform(request.param, **SHORT) as platform:
-        platform.up()
-        platform.deploy(good).well()
-        yield platform
-
-
-@pytest.fixture
-def platform(running: Platform) -> Platform:
-    """The same, with its own settings, a good release that serves, and nothing half done."""
-    running.set()
-    code, said = running.status()
-    if code or not running.traffic().shares:
-        running.up()
-        running.deploy(images.good()).well()
-        code, said = running.status()
-    assert code == 0, said
-    return running
+@pytest.fixture(params=["nginx", "caddy"])
+def platform(request: pytest.FixtureRequest, running: Callable[[str], Platform]) -> Platform:
+    """The same, with its own settings, and nothing half done."""
+    one = running(request.param)
+    one.set()
+    code, said = one.status()
+    if code:
+        one.up()
+        one.deploy(images.good()).well()
+        code, said = one.status()
+    assert code == 0 and one.serving(), said
+    return one

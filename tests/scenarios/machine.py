@@ -3,7 +3,10 @@ import contextlib
 import os
 import random
 import shlex
+import signal
 import socket
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -38,6 +41,48 @@ class Result:
 
     def __str__(self) -> str:
         return f"{shlex.join(self.argv)} ended with {self.code} {dict(self.codes) or ''}\n{self.stdout}{self.stderr}"
+
+
+class Running:
+    """A command that runs, in a session of its own, so that it can be killed with all that it started."""
+
+    def __init__(self, argv: list[str], folder: Path, env: Mapping[str, str]) -> None:
+        self.argv, self.out, self.err = argv, tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(argv, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.err, text=True,
+                                        start_new_session=True)
+
+    def end(self, seconds: float = 120) -> Result:
+        """Wait for its end."""
+        code = self.process.wait(seconds)
+        return Result(self.argv, code, self.said(self.out), self.said())
+
+    def kill(self) -> None:
+        """kill -9 of everything in its session; returns when nothing of it is left."""
+        left = self.session()
+        while left:
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self.process.poll()
+            left = self.session()
+        self.process.wait()
+
+    def session(self) -> list[int]:
+        """The pids of its session that live; programs that make process groups of their own are among them."""
+        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _session(pid) == self.process.pid]
+
+    def said(self, file: Any = None) -> str:
+        """What it has written so far, to stderr where nothing else is asked; read without moving the position that it writes at."""
+        return os.pread((file or self.err).fileno(), 1 << 20, 0).decode(errors="replace")
+
+
+def _session(pid: int) -> int:
+    """The session of a process that lives; 0 for one that is gone or a zombie."""
+    try:
+        state, _, _, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
+    except OSError:
+        return 0
+    return 0 if state in "ZX" else int(session)
 
 
 def until(what: Callable[[], Any], seconds: float = 30, every: float = 0.02) -> Any:

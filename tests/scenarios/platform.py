@@ -23,7 +23,7 @@ from dotenv import dotenv_values
 from load.child import Load
 
 from keel import traffic
-from scenarios.machine import HOST, ROOT, Result, engine, environ, free_ports
+from scenarios.machine import HOST, ROOT, Result, Running, engine, environ, free_ports
 
 COPIED = ("bin", "lib", "compose", "proxy", "Makefile")
 DOMAIN = "events.test"
@@ -83,6 +83,15 @@ class Platform:
                               stdin=subprocess.DEVNULL)
         return Result(argv, done.returncode, done.stdout, done.stderr)
 
+    @contextlib.contextmanager
+    def start(self, argv: list[str], **env: str) -> Iterator[Running]:
+        """Start a command of the checkout in a session of its own; what is left of it in the end is killed."""
+        running = Running(argv, self.root, self.env(**env))
+        try:
+            yield running
+        finally:
+            running.kill()
+
     def make(self, target: str, *flags: str, **variables: str) -> Result:
         """A Make target of the checkout; `make` turns every failure into 2."""
         return self.run(["make", *flags, target, f"ENV={self.name}", *(f"{k}={v}" for k, v in variables.items())])
@@ -128,6 +137,10 @@ class Platform:
         """The journal."""
         file = self.state / "history"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def lock(self) -> str:
+        """Who holds the lock, as `status` says it."""
+        return str(self.status()[1]["locked"])
 
     def get(self, path: str, **options: Any) -> requests.Response:
         """One GET at the public address, on a connection of its own."""

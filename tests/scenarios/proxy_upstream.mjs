@@ -10,7 +10,8 @@ const answers = {
   '/big': (req, res) => send(res, 200, { 'Content-Type': 'text/plain; charset=utf-8' }, 'compress me '.repeat(8192)),
   '/static/app.3f2a1b.css': (req, res) => send(res, 200, { 'Content-Type': 'text/css', 'Cache-Control': 'no-cache' }, 'body{}'),
   '/own-headers': (req, res) => send(res, 200, {
-    'X-Frame-Options': 'DENY', 'Referrer-Policy': 'no-referrer', 'Content-Security-Policy': "default-src 'self'", 'X-Powered-By': 'me' }, 'own'),
+    'X-Frame-Options': 'DENY', 'Referrer-Policy': 'no-referrer', 'Content-Security-Policy': "default-src 'self'",
+    'X-Powered-By': 'me' }, 'own'),
   '/cacheable': (req, res) => send(res, 200, { 'Cache-Control': 'public, max-age=60' }, `${release} ${++counter}`),
   '/unmarked': (req, res) => send(res, 200, {}, `${release} ${++counter}`),
   '/busy': (req, res) => send(res, 503, { 'Content-Type': 'application/json' }, '{"status":"draining"}'),

@@ -91,14 +91,16 @@ class Rig:
         try:
             wait(lambda: self.generation() == self.now.generation)
         except AssertionError as e:
-            said = subprocess.run(["docker", "logs", self.container], env=ENGINE, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            said = subprocess.run(["docker", "logs", self.container], env=ENGINE, check=False, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, text=True)
             raise AssertionError(f"{self.proxy} did not start: {said.stdout}") from e
 
     def app(self, colour: str, number: int = 1, *extra: str) -> str:
         """Start one replica of a colour; its name."""
         name = f"{self.name}-{colour}-{number}"
         release = BLUE if colour == "blue" else GREEN
-        docker("run", "-d", "--init", "--name", name, "--network", self.name, "--network-alias", f"app-{colour}", "-e", f"KEEL_RELEASE={release}",
+        docker("run", "-d", "--init", "--name", name, "--network", self.name, "--network-alias", f"app-{colour}",
+               "-e", f"KEEL_RELEASE={release}",
                "-v", f"{ROOT}/tests/scenarios/proxy_upstream.mjs:/srv/upstream.mjs:ro", *extra, str(IMAGES["KEEL_IMAGE_NODE"]),
                "node", "/srv/upstream.mjs")
         self.started += [name]
@@ -309,7 +311,8 @@ def test_redirect_to_https(site: Rig) -> None:
         assert not re.search(r"\d", answer.headers.get("Server", ""))
         c.close()
     site.apply(*site.now.shares)
-    assert requests.get(f"http://{site.address}:8080/", headers={"Host": DOMAIN}, allow_redirects=False, timeout=5).headers["Location"] == f"https://{DOMAIN}/"
+    answer = requests.get(f"http://{site.address}:8080/", headers={"Host": DOMAIN}, allow_redirects=False, timeout=5)
+    assert answer.headers["Location"] == f"https://{DOMAIN}/"
 
 
 def test_generation(site: Rig) -> None:

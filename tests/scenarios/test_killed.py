@@ -1,0 +1,150 @@
+"""kill -9 of a whole deploy at every step: nothing fails, the lock is free, `status` says what is half done, and a deploy again finishes."""
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scenarios import images
+from scenarios.machine import Running, until
+from scenarios.platform import Platform
+
+pytestmark = pytest.mark.timeout(180)
+
+
+class Deploy:
+    """A deploy under observation: what is new since it began."""
+
+    def __init__(self, platform: Platform, running: Running) -> None:
+        self.platform, self.running = platform, running
+        self.lines, self.before = len(platform.history()), platform.traffic()
+        self.known = {c.id for c in platform.containers()}
+
+    def noted(self, command: str, step: str = "") -> bool:
+        return any(line["command"] == command and step in ("", line.get("step")) for line in self.platform.history()[self.lines:])
+
+    def standing(self) -> bool:
+        return any(c.id not in self.known for c in self.platform.containers())
+
+    def staged(self) -> bool:
+        return self.platform.traffic_file.with_name(self.platform.traffic_file.name + ".next").exists()
+
+    def introduced(self) -> bool:
+        return bool(self.releases() - {s.release for s in self.before.shares})
+
+    def renamed(self) -> bool:
+        return self.platform.serving() not in {s.release for s in self.before.shares if s.percent}
+
+    def reloaded(self) -> bool:
+        return self.renamed() and int(self.platform.get("/__keel/generation").text) == self.platform.traffic().generation
+
+    def releases(self) -> set[str]:
+        return {s.release for s in self.platform.traffic().shares}
+
+
+# When to kill, and what `status` must then say ('' where the next step may have begun already, or nothing is half done).
+STEPS: dict[str, tuple[Callable[[Deploy], bool], str]] = {
+    "locked": (lambda d: bool(d.platform.lock()), ""),
+    "migrating": (lambda d: d.noted("migrate", "begin"), "migrate began"),
+    "migrated": (lambda d: d.noted("migrate", "end"), ""),
+    "starting": (lambda d: d.noted("start-release", "begin"), "start-release began"),
+    "standing": (lambda d: d.standing(), "no place in the traffic file"),
+    "started": (lambda d: d.noted("start-release", "end"), "no place in the traffic file"),
+    "healthy": (lambda d: "healthy after" in d.running.said(), "no place in the traffic file"),
+    "tried": (lambda d: d.noted("smoke-test"), ""),
+    "switching": (lambda d: d.noted("swap-upstream", "begin"), ""),
+    "staged": (lambda d: d.staged(), ""),
+    "renamed": (lambda d: d.renamed(), ""),
+    "reloaded": (lambda d: d.reloaded(), ""),
+    "draining": (lambda d: d.noted("swap-upstream", "live"), ""),
+}
+CADDY = ("staged", "renamed", "reloaded", "draining")
+
+
+@pytest.mark.parametrize(("platform", "step"), [*(("nginx", s) for s in STEPS), *(("caddy", s) for s in CADDY)], indirect=["platform"])
+def test_killed(platform: Platform, step: str) -> None:
+    when, words = STEPS[step]
+    image = images.other(len(platform.history()) % 2)
+    head, pipe = platform.pipe(image)
+    # Something has to be in flight, or there is nothing to drain.
+    with platform.unharmed(slow=2 if step == "draining" else 0, slow_seconds=3) as load:
+        load.until(lambda now: step != "draining" or now.requests("slow") > 1)
+        with platform.start([*head, pipe]) as running:
+            deploy = Deploy(platform, running)
+            until(lambda: when(deploy), 60, every=0.001)
+            running.kill()
+        explained(platform, deploy, words)
+    finishes(platform, image)
+
+
+def explained(platform: Platform, deploy: Deploy, words: str = "") -> list[str]:
+    """`status` is loud about all that is half done, and about nothing else; no lock is left."""
+    code, said = platform.status()
+    problems = "; ".join(said["problems"])
+    assert words in problems and not said["locked"], said
+    assert code == (1 if said["problems"] else 0), said
+    last, shares = platform.history()[-1], platform.traffic().shares
+    assert (f"{last['command']} began" in problems) == (last.get("step") == "begin"), said
+    assert ("was cut short" in problems) >= (said["live"] != platform.traffic().generation), said
+    for release in {c.labels["keel.release"] for c in platform.containers()} - {s.release for s in shares}:
+        assert f"{release} has containers" in problems, said
+    assert platform.run(["with-lock", "a look", "--", "true"]).well()
+    return list(said["problems"])
+
+
+def finishes(platform: Platform, image: str) -> None:
+    """The same deploy again, with the user's own words, under load: afterwards all is as if nothing had happened."""
+    before = platform.serving()
+    with platform.unharmed():
+        done = platform.make("deploy", IMAGE=image).well()
+    release = done.stdout.split()[-1]
+    assert platform.serving() == release != before
+    code, said = platform.status()
+    assert code == 0 and not said["problems"], said
+    assert platform.get("/version").json()["release"] == release
+    roles = [c.labels["keel.role"] for c in platform.docker.containers.list(all=True, filters={"label": f"keel.env={platform.name}"})]
+    assert sorted(roles) == ["app", "app", "postgres", "proxy", "redis"], roles
+
+
+def test_between_rename_and_reload(platform: Platform) -> None:
+    """The narrowest window, hit for certain: stopped at the moment of the rename, killed only if the proxy has not been told yet."""
+    for _ in range(10):
+        code, said = platform.status()
+        there, standby = platform.serving(), next(s.release for s in platform.traffic().shares if not s.percent)
+        file, inode = platform.traffic_file, platform.traffic_file.stat().st_ino
+        with platform.unharmed(), platform.start(["swap-upstream", standby]) as running:
+            deploy = Deploy(platform, running)
+            end = time.monotonic() + 30
+            while file.stat().st_ino == inode or platform.serving() == there:  # without a pause: the window is some milliseconds
+                assert time.monotonic() < end and running.process.poll() is None, running.said()
+            os.kill(running.process.pid, signal.SIGSTOP)
+            until(lambda: Path(f"/proc/{running.process.pid}/stat").read_text().rpartition(")")[2].split()[0] in "TZ")  # noqa: B023
+            hit = int(platform.get("/__keel/generation").text) != platform.traffic().generation
+            running.kill()
+            problems = explained(platform, deploy)
+        if hit:
+            assert any("was cut short" in p for p in problems), problems
+            break
+        with platform.unharmed():  # too late: the proxy had it already
+            platform.run(["swap-upstream", standby]).well()
+    assert hit
+    assert platform.get("/version").json()["release"] == there
+    finishes(platform, images.other())
+
+
+@pytest.mark.parametrize("platform", ["nginx"], indirect=True)
+def test_control_a_naive_deploy_that_was_killed_is_seen(platform: Platform) -> None:
+    """The harness would notice: stop the old, start the new, killed in between. A deploy mends that too."""
+    serving = platform.serving()
+    with platform.load() as load:
+        load.until(lambda now: now.ok() > 20)
+        for container in platform.containers():
+            if container.labels["keel.release"] == serving:
+                container.remove(force=True)
+        load.until(lambda now: now.failed() > 10)
+        code, said = platform.status()
+        assert code == 1 and f"{serving} serves 100 %, but 0 of its 1 replicas run" in said["problems"], said
+        assert load.stop().failed
+    finishes(platform, images.other())

@@ -1,0 +1,168 @@
+"""A switch that the proxy refuses or never makes: the old file is back, the exit code tells why, nothing failed, and it works later."""
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scenarios import images
+from scenarios.machine import Result, until
+from scenarios.platform import Platform
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def prepare(platform: Platform) -> str:
+    """A release that is ready beside the one that serves."""
+    done = platform.run(["bash", "-o", "pipefail", "-c", f"start-release {images.other()} | health-wait"]).well()
+    return done.stdout.strip()
+
+
+def switch_later(platform: Platform, release: str, before: str) -> None:
+    """What was refused works once its cause is gone, and then all is well."""
+    assert platform.serving() == before
+    with platform.unharmed():
+        platform.run(["swap-upstream", release]).well()
+    assert platform.serving() == release
+    assert platform.status()[0] == 0
+
+
+@contextlib.contextmanager
+def edited(path: Path, text: str) -> Iterator[None]:
+    """Another text in a file, in place: the folder is mounted, and its files are read again at each check."""
+    old = path.read_text()
+    path.write_text(text)
+    try:
+        yield
+    finally:
+        path.write_text(old)
+
+
+@contextlib.contextmanager
+def moved(path: Path) -> Iterator[None]:
+    """Without a file."""
+    aside = path.with_name(path.name + ".aside")
+    path.rename(aside)
+    try:
+        yield
+    finally:
+        aside.rename(path)
+
+
+def refused(platform: Platform, release: str, while_: contextlib.AbstractContextManager[None]) -> Result:
+    """A switch under load that must not happen."""
+    with platform.unharmed() as load:
+        with while_:
+            done = platform.run(["swap-upstream", release])
+        account = load.now
+    assert account.answers(release) == 0
+    return done
+
+
+def test_the_checker_says_no(platform: Platform) -> None:
+    before, release = platform.serving(), prepare(platform)
+    file = platform.traffic_file.read_text()
+    checked = platform.root / "proxy" / platform.proxy / ("check.conf" if platform.proxy == "nginx" else "check.Caddyfile")
+    nonsense = "no_such_directive on;\n" if platform.proxy == "nginx" else ":1 {\n\tno_such_directive\n}\n"
+    done = refused(platform, release, edited(checked, f"{checked.read_text()}\n{nonsense}"))
+    assert done.code == 1 and f"{platform.proxy} refuses generation" in done.stderr and "no_such_directive" in done.stderr, str(done)
+    assert platform.serving() == before and not platform.traffic_file.with_name(platform.traffic_file.name + ".next").exists()
+    assert platform.proxy == "caddy" or platform.traffic_file.read_text() == file
+    switch_later(platform, release, before)
+
+
+def test_the_proxy_cannot_load_it(platform: Platform) -> None:
+    """Caddy's adapter takes a file whose certificate is gone, and only loading it fails; nginx's checker finds it."""
+    before, release = platform.serving(), prepare(platform)
+    done = refused(platform, release, moved(platform.root / "secrets" / "tls" / platform.name / "cert.pem"))
+    assert done.code == 1 and "refuses" in done.stderr and "cert.pem" in done.stderr, str(done)
+    switch_later(platform, release, before)
+
+
+def test_the_file_cannot_be_written(platform: Platform) -> None:
+    before, release = platform.serving(), prepare(platform)
+    file = platform.traffic_file.read_text()
+    # A folder in its way: root writes where a mode forbids it, but replaces no folder by a file.
+    staged = platform.traffic_file.with_name(platform.traffic_file.name + ".next")
+    staged.mkdir()
+    try:
+        done = refused(platform, release, contextlib.nullcontext())
+    finally:
+        staged.rmdir()
+    assert done.code == 78 and "cannot be written" in done.stderr and platform.traffic_file.read_text() == file, str(done)
+    switch_later(platform, release, before)
+
+
+def test_the_proxy_is_down(platform: Platform) -> None:
+    before, file = platform.serving(), platform.traffic_file.read_text()
+    known = {c.id for c in platform.containers()}
+    platform.service("proxy").stop()
+    done = platform.deploy(images.other())
+    assert list(done.codes.values()) == [0, 0, 69, 66, 66, 66] and "make up" in done.stderr, str(done)
+    assert platform.run(["rollback"]).code == 69
+    assert platform.traffic_file.read_text() == file and {c.id for c in platform.containers()} == known
+    code, said = platform.status()
+    assert code == 1 and any(f"{platform.proxy} is not running" in p for p in said["problems"]), said
+    platform.up()
+    assert platform.get("/version").json()["release"] == before and platform.status()[0] == 0
+
+
+def test_the_proxy_dies_between_rename_and_proof(platform: Platform) -> None:
+    before, release = platform.serving(), prepare(platform)
+    proxy = platform.service("proxy")
+    master = pid_of(platform, "master" if platform.proxy == "nginx" else "caddy run")
+    with platform.start(["swap-upstream", release]) as switching:
+        until(lambda: platform.serving() == release, every=0.001)
+        os.kill(master, signal.SIGSTOP)  # it cannot take the new file, so there is no proof, however fast we are
+        proxy.kill()
+        done = switching.end()
+    assert done.code == 69 and "the old traffic file is back" in done.stderr, str(done)
+    assert platform.serving() == before
+    platform.up()
+    assert platform.get("/version").json()["release"] == before
+    switch_later(platform, release, before)
+
+
+@pytest.mark.parametrize("platform", ["nginx"], indirect=True)
+def test_a_reload_that_silently_does_not_happen(platform: Platform) -> None:
+    """A master that is stopped takes no signal, while its workers go on with the old configuration. Caddy's reload answers, or fails."""
+    before, release = platform.serving(), prepare(platform)
+    master = pid_of(platform, "master")
+    os.kill(master, signal.SIGSTOP)
+    try:
+        with platform.unharmed() as load, platform.start(["swap-upstream", release]) as switching:
+            until(lambda: platform.serving() == release)
+            until(lambda: platform.serving() == before)  # the proof has failed, and the old shares are back
+            os.kill(master, signal.SIGCONT)
+            done = switching.end()
+            assert load.now.answers(before) and not load.now.answers(release)
+    finally:
+        os.kill(master, signal.SIGCONT)
+    assert done.code == 1 and "does not serve generation" in done.stderr and "the old traffic is back" in done.stderr, str(done)
+    switch_later(platform, release, before)
+
+
+@pytest.mark.parametrize("platform", ["nginx"], indirect=True)
+def test_control_an_unchecked_file_is_seen(platform: Platform) -> None:
+    """The harness would notice: a file that nobody checked, and a restart of the proxy."""
+    kept = shutil.copy(platform.traffic_file, platform.root / "kept")
+    with platform.load() as load:
+        load.until(lambda now: now.ok() > 20)
+        platform.traffic_file.write_text("no_such_directive on;\n")
+        platform.service("proxy").restart()
+        load.until(lambda now: now.failed() > 0)
+        shutil.copy(kept, platform.traffic_file)
+        platform.up()
+        seen = load.now.ok()
+        load.until(lambda now: now.ok() > seen)
+        assert load.stop().failed
+    assert platform.status()[0] == 0
+
+
+def pid_of(platform: Platform, title: str) -> int:
+    """The pid, on this machine, of one of the proxy's processes."""
+    table = platform.service("proxy").top(ps_args="-eo pid,args")
+    return next(int(pid) for pid, args, *_ in table["Processes"] if title in args and "tini" not in args and "docker-init" not in args)

@@ -1,0 +1,84 @@
+#!/usr/bin/env bats
+# start-base: PostgreSQL, Redis and the proxy, once and again.
+
+setup_file() {
+  load helper
+  load stack
+  stack startbase
+}
+
+setup() {
+  load helper
+  load stack
+  cd "$TREE" || return
+}
+
+teardown_file() {
+  load helper
+  load stack
+  down
+}
+
+@test "start-base: a port that is taken: exit 78 names it, nothing is started" {
+  local taken
+  taken=$(port)
+  coproc TAKER { exec python3 -c 'import socket, sys; s = socket.create_server(("", int(sys.argv[1]))); print(flush=True); s.accept()' "$taken" 3>&-; }
+  # shellcheck disable=SC2153
+  local pid=$TAKER_PID
+  read -r _ <&"${TAKER[0]}"
+  keel start-base
+  kill "$pid"
+  exits 78
+  is stdout "$output" ""
+  has "start-base: error: KEEL_HTTPS_PORT=$taken is taken by another program" "$stderr"
+  has "start-base: hint: ss -ltnp shows by whom" "$stderr"
+  is containers "$(docker ps -aq --filter "label=keel.env=$KEEL_ENV")" ""
+}
+
+@test "start-base: --dry-run says what it would do and does nothing" {
+  keel start-base --dry-run
+  exits 0
+  is stdout "$output" ""
+  has "start-base: would: docker compose " "$stderr"
+  is containers "$(docker ps -aq --filter "label=keel.env=$KEEL_ENV")" ""
+  [ ! -e state ]
+}
+
+@test "start-base: the lock is held, the disk is full, no engine: nothing is started" {
+  refuses_a_lock start-base
+  wants_disk start-base
+  wants_an_engine start-base
+  is containers "$(docker ps -aq --filter "label=keel.env=$KEEL_ENV")" ""
+}
+
+@test "start-base: everything is healthy when it returns, and nobody serves yet" {
+  keel start-base
+  exits 0
+  is stdout "$output" ""
+  has "start-base: keel-$KEEL_ENV: up, proxy nginx Up " "$stderr"
+  is services "$(docker ps --filter "label=keel.env=$KEEL_ENV" --filter health=healthy --format '{{.Label "keel.role"}}' | sort | xargs)" \
+    "postgres proxy redis"
+  run public /
+  has $'\n503' "$output"
+  run public /__keel/generation
+  is generation "$output" "1
+
+200"
+}
+
+@test "start-base: again: the same containers, the same traffic" {
+  local before
+  before=$(docker ps -q --no-trunc --filter "label=keel.env=$KEEL_ENV" | sort)
+  keel start-base -q
+  exits 0
+  is stdout "$output" ""
+  is stderr "$stderr" ""
+  is containers "$(docker ps -q --no-trunc --filter "label=keel.env=$KEEL_ENV" | sort)" "$before"
+}
+
+@test "start-base: a service that was stopped is started again" {
+  docker stop "$(docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=redis)" >/dev/null
+  keel start-base
+  exits 0
+  [ -n "$(docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=redis --filter health=healthy)" ]
+}
