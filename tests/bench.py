@@ -14,6 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,18 +34,17 @@ PARTS: dict[str, Part] = {"commands": commands.switches, "deploys": deploys.depl
 def main() -> int:
     """The exit code."""
     wanted = arguments()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))  # everything below is cleaned up by its `with`
     # As a user's shell has it: without .venv/bin, which a `make` around us may have put there.
     os.environ["PATH"] = ":".join(p for p in os.environ["PATH"].split(":") if Path(p) != ROOT / ".venv" / "bin")
-    size = Size.named(os.environ.get("KEEL_BENCH", "full"))
-    parts = wanted.parts or [*PARTS, "help"]
+    size, parts = wanted.size, wanted.parts or [*PARTS, "help"]
     report = Report(ROOT / "var" / "bench", size, wanted.proxy)
     try:
         if "help" in parts:
-            attempt(report, "help", "", lambda: commands.helps(report, size))
+            attempt(report, "help", "", partial(commands.helps, report, size))
         for proxy in wanted.proxy if set(parts) & set(PARTS) else ():
-            attempt(report, "a platform", proxy, lambda proxy=proxy: measure(report, size, proxy, parts))  # type: ignore[misc]
+            attempt(report, "a platform", proxy, partial(measure, report, size, proxy, parts))
     finally:
         images.remove()
         report.close()
@@ -56,8 +56,14 @@ def arguments() -> argparse.Namespace:
     """What is to be measured."""
     parser = argparse.ArgumentParser(prog="bench.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--proxy", action="append", choices=("nginx", "caddy"), help="one of them only")
-    parser.add_argument("parts", nargs="*", metavar="PART", choices=[*PARTS, "help", []])
+    parser.add_argument("parts", nargs="*", metavar="PART", help="commands, deploys, latency, throughput, killed, help; all without one")
     wanted = parser.parse_args()
+    if unknown := set(wanted.parts) - {*PARTS, "help"}:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    try:
+        wanted.size = Size.named(os.environ.get("KEEL_BENCH") or "full")
+    except ValueError as e:
+        parser.error(f"KEEL_BENCH={e}")
     wanted.proxy = wanted.proxy or ["nginx", "caddy"]
     return wanted
 
@@ -75,7 +81,7 @@ def measure(report: Report, size: Size, proxy: str, parts: list[str]) -> None:
                     platform.deploy(other).well()
                     platform.deploy(good).well()
                 report.say(f"{proxy}: {name}")
-                attempt(report, name, proxy, lambda part=part: part(report, size, platform))  # type: ignore[misc]
+                attempt(report, name, proxy, partial(part, report, size, platform))
 
 
 def attempt(report: Report, name: str, proxy: str, act: Callable[[], None]) -> None:

@@ -54,7 +54,7 @@ up() { bin/start-base -q; }
 built() { bin/build-image -q; }
 
 # release IMAGE: a release of it that is ready, without traffic.
-release() { bin/start-release -q "$1" | bin/health-wait -q; }
+release() { bin/migrate -q "$1" | bin/start-release -q | bin/health-wait -q; }
 
 # variant IMAGE LINE…: the same image with further lines of a Dockerfile; its handle.
 variant() {
@@ -145,5 +145,6 @@ down() {
   local image
   cd "$TREE" || return
   bin/stop-base -q --destroy "$KEEL_ENV"
+  docker ps -aq --filter "label=keel.env=$KEEL_ENV" | xargs --no-run-if-empty docker rm --force >/dev/null
   docker image ls --format '{{.Repository}}:{{.Tag}}' "keel-$KEEL_ENV" | while read -r image; do docker image rm "$image" >/dev/null; done
 }

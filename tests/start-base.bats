@@ -41,7 +41,7 @@ teardown_file() {
   is stdout "$output" ""
   has "start-base: would: docker compose " "$stderr"
   is containers "$(docker ps -aq --filter "label=keel.env=$KEEL_ENV")" ""
-  [ ! -e state ]
+  [ ! -e "state/$KEEL_ENV/history" ]
 }
 
 @test "start-base: the lock is held, the disk is full, no engine: nothing is started" {

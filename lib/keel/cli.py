@@ -40,11 +40,11 @@ def name() -> str:
 
 
 def say(message: str, level: int = 1) -> None:
-    """One line on stderr after the name of the command (and the UTC time, off a terminal); level 0 is never silenced."""
+    """Each line on stderr after the name of the command (and the UTC time, off a terminal); level 0 is never silenced."""
     if level > _level:
         return
     stamp = "" if sys.stderr.isatty() else time.strftime("%FT%TZ ", time.gmtime())
-    print(f"{stamp}{name()}: {message}", file=sys.stderr, flush=True)
+    print("\n".join(f"{stamp}{name()}: {line}" for line in message.splitlines()), file=sys.stderr, flush=True)
 
 
 def warn(message: str) -> None:

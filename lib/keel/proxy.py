@@ -79,6 +79,20 @@ def switch(settings: Settings, wanted: Traffic, say: Say) -> Traffic:
     return new
 
 
+def settle(settings: Settings, say: Say) -> None:
+    """Before containers are stopped: finish a switch that was cut short, as the proxy may still serve what the file calls idle.
+
+    Raises as `switch`; a proxy that does not run serves nothing and will read the file.
+    """
+    now = current(settings)
+    if run.dry or probe.live(settings) == now.generation:
+        return
+    say(f"generation {now.generation} was written and is not live: finishing the switch that was cut short")
+    left = kind(settings).in_flight(probe.running(settings), tuple(name for s in now.shares if not s.percent for name in s.replicas))
+    switch(settings, now, say)
+    drain(settings, left, say)
+
+
 def _put(settings: Settings, container: str, new: Traffic, say: Say) -> None:
     """Stage the file in the mounted directory, let the proxy check it, rename it into place."""
     file = path(settings)

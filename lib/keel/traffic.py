@@ -2,29 +2,16 @@
 import hashlib
 import json
 import math
-import re
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Self
 
-if TYPE_CHECKING:
-    from keel.settings import Settings
+from keel.options import BALANCE, match, whole
+from keel.options import Options as Options
 
 COLOURS = ("blue", "green")
-BALANCE = {  # our word: nginx's directive, Caddy's policy
-    "round-robin": ("", "round_robin"),
-    "least-connections": ("least_conn;", "least_conn"),
-    "ip-hash": ("ip_hash;", "client_ip_hash"),
-    "cookie": ("sticky cookie keel_affinity path=/ httponly secure samesite=lax;", "cookie keel_affinity"),
-}
 MARK = "# keel: "
 CONFIG = "keel-config "  # followed by a digest: which snippets Caddy has loaded
-# What may stand in the file at all. Nothing that matches can end a comment, a word, a string or a block in either language.
 RELEASE = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4,40}"
 REPLICA = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
-HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
-EMAIL = r"([A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+)?"
-URL = r"https://[A-Za-z0-9.:/_-]+"
-LETSENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 
 
 @dataclass(frozen=True)
@@ -37,14 +24,14 @@ class Share:
     replicas: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        _match("release", RELEASE, self.release)
+        match("release", RELEASE, self.release)
         if self.colour not in COLOURS:
             raise ValueError(f"colour {self.colour!r}: blue or green is wanted")
-        _whole("percent", self.percent, 0, 100)
+        whole("percent", self.percent, 0, 100)
         if not isinstance(self.replicas, tuple) or not self.replicas or len(set(self.replicas)) < len(self.replicas):
             raise ValueError(f"replicas of {self.release}: at least one is wanted, and each once")
         for name in self.replicas:
-            _match("replica", REPLICA, name)
+            match("replica", REPLICA, name)
 
 
 @dataclass(frozen=True)
@@ -56,8 +43,8 @@ class Traffic:
     maintenance: bool = False
 
     def __post_init__(self) -> None:
-        _whole("generation", self.generation, 0, 2**53)
-        if self.maintenance not in (True, False):
+        whole("generation", self.generation, 0, 2**53)
+        if type(self.maintenance) is not bool:
             raise ValueError(f"maintenance {self.maintenance!r}: true or false is wanted")
         if len({s.colour for s in self.shares}) < len(self.shares):
             raise ValueError("two shares have the same colour")
@@ -71,57 +58,6 @@ class Traffic:
         return self.maintenance or not any(s.percent for s in self.shares)
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the proxies need from the settings. Times in seconds, sizes in bytes; a rate or cache of 0 is off."""
-
-    domain: str
-    app_port: int = 3000
-    https_port: int = 443
-    balance: str = "round-robin"
-    rate_limit: int = 0
-    rate_burst: int = 0
-    body_limit: int = 10 << 20
-    read_timeout: float = 60
-    keepalive: float = 4
-    cache: float = 0
-    tls: str = "files"
-    acme_email: str = ""
-    acme_directory: str = LETSENCRYPT
-    project: str = ""    # with the number of replicas: the names of containers that are not there yet
-    replicas: int = 0
-    static: str = ""     # a digest of the static files around the traffic file
-
-    def __post_init__(self) -> None:
-        _match("domain", HOST, self.domain)
-        _match("acme_email", EMAIL, self.acme_email)
-        _match("acme_directory", URL, self.acme_directory)
-        _whole("app_port", self.app_port, 1, 65535)
-        _whole("https_port", self.https_port, 1, 65535)
-        for name in ("rate_limit", "rate_burst", "body_limit"):
-            _whole(name, getattr(self, name), 0, 2**40)
-        for name in ("read_timeout", "keepalive", "cache"):
-            if not 0 <= getattr(self, name) <= 10**8:
-                raise ValueError(f"{name} {getattr(self, name)!r}: seconds are wanted")
-        if self.balance not in BALANCE or self.tls not in ("files", "internal", "acme"):
-            raise ValueError(f"balance {self.balance!r} or tls {self.tls!r} is unknown")
-
-    @classmethod
-    def from_settings(cls, settings: "Settings", static: str = "") -> Self:
-        """What an environment's settings ask for. Raises Stop 78 for a bad setting, ValueError for one that no file may hold."""
-        number, seconds = settings.number, settings.seconds
-        return cls(settings["KEEL_DOMAIN"], number("KEEL_APP_PORT"), number("KEEL_HTTPS_PORT"), settings["KEEL_BALANCE"],
-                   number("KEEL_RATE_LIMIT"), number("KEEL_RATE_BURST"), settings.size("KEEL_BODY_LIMIT"), seconds("KEEL_READ_TIMEOUT"),
-                   seconds("KEEL_KEEPALIVE_PROXY"), seconds("KEEL_CACHE"), settings["KEEL_TLS"], settings["KEEL_ACME_EMAIL"],
-                   settings["KEEL_ACME_DIRECTORY"] or LETSENCRYPT, settings.project, number("KEEL_REPLICAS"), static)
-
-    @property
-    def hsts(self) -> str:
-        """The Strict-Transport-Security value; a developer's localhost must not be bound to HTTPS for a year."""
-        local = self.domain == "localhost" or self.domain.endswith(".localhost") or re.fullmatch(r"[0-9.]+", self.domain)
-        return "max-age=0" if local else "max-age=31536000"
-
-
 def parse(text: str) -> Traffic:
     """What a traffic file of either proxy says. Raises ValueError with the reason."""
     marked = [line[len(MARK):] for line in text.splitlines() if line.startswith(MARK)]
@@ -129,6 +65,8 @@ def parse(text: str) -> Traffic:
         raise ValueError(f"no traffic file: {len(marked)} lines begin with {MARK!r}, one is wanted")
     try:
         said = json.loads(marked[0])
+        if not all(isinstance(share["replicas"], list) for share in said["shares"]):
+            raise TypeError("replicas are no list")
         shares = tuple(Share(**{**share, "replicas": tuple(share["replicas"])}) for share in said["shares"])
         return Traffic(**{**said, "shares": shares})
     except (KeyError, TypeError) as e:
@@ -227,13 +165,3 @@ def _head(traffic: Traffic) -> str:
 
 def _time(seconds: float) -> str:
     return f"{int(seconds)}s" if seconds == int(seconds) else f"{round(seconds * 1000)}ms"
-
-
-def _match(what: str, pattern: str, value: Any) -> None:
-    if not isinstance(value, str) or not re.fullmatch(pattern, value):
-        raise ValueError(f"{what} {value!r} is not of the form {pattern}")
-
-
-def _whole(what: str, value: Any, low: int, high: int) -> None:
-    if type(value) is not int or not low <= value <= high:
-        raise ValueError(f"{what} {value!r}: a whole number from {low} to {high} is wanted")

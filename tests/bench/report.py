@@ -128,7 +128,7 @@ class Report:
             met = {True: "yes", False: "no", None: "" if values or figure.met is None else "not measured"}[self.met(name)]
             out.append(f"| {figure.text} | {figure.goal} | {' | '.join(cells)} | {met} |")
         for title, steps in self.steps.items():
-            out += ["", f"{title} (ms, median; time spent in a step itself, not in those below it)", "| step | ms |", "|---|---|"]
+            out += ["", f"{title} (ms, median; time spent in a step itself, not in those below it)", "", "| step | ms |", "|---|---|"]
             out += [f"| {step} | {ms:.0f} |" for step, ms in steps.items()]
         return "\n".join(out)
 

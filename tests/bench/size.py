@@ -22,9 +22,9 @@ class Size:
 
     @classmethod
     def named(cls, name: str) -> Self:
-        """`full`, or `short`: about a twentieth. Raises SystemExit for anything else."""
+        """`full`, or `short`: about a twentieth. Raises ValueError for anything else."""
         if name == "full":
             return cls(name, 21, 15, 7, 7, 5, 20, 3.0, 5, 10.0, 78, 800_000)
         if name == "short":
             return cls(name, 3, 3, 3, 1, 1, 2, 1.5, 1, 1.0, 4, 4_000)
-        raise SystemExit(f"bench: error: KEEL_BENCH={name}: full or short is wanted")
+        raise ValueError(f"{name}: full or short is wanted")

@@ -1,0 +1,105 @@
+#!/usr/bin/env bats
+# health-wait: passes on what becomes healthy, releases and addresses.
+
+setup_file() {
+  load helper
+  load stack
+  stack health
+  up
+  IMAGE=$(built)
+  export IMAGE
+  A=$(release "$IMAGE")
+  export A
+}
+
+setup() {
+  load helper
+  load stack
+  cd "$TREE" || return
+}
+
+teardown_file() {
+  load helper
+  load stack
+  down
+}
+
+# address SERVICE: its address in the data network.
+address() {
+  docker inspect -f "{{(index .NetworkSettings.Networks \"keel-${KEEL_ENV}_data\").IPAddress}}" \
+    "$(docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter "label=keel.role=$1" | head -n 1)"
+}
+
+@test "health-wait: a release that is ready is passed on" {
+  keel health-wait "$A"
+  exits 0
+  is stdout "$output" "$A"
+  [[ "$stderr" =~ ^health-wait:\ $A:\ healthy\ after\ [0-9.]+\ s$ ]]
+  run --separate-stderr bin/health-wait -q <<<"$A"
+  is stdout "$output" "$A"
+  is stderr "$stderr" ""
+}
+
+@test "health-wait: no release: 65, 1" {
+  wants_a_release health-wait
+  wants_an_engine health-wait "$A"
+}
+
+@test "health-wait: a release that does not become ready: exit 1 with the replica, the reason and its last lines, in time" {
+  KEEL_READY_PATH=/no/such/path keel health-wait --timeout 300ms "$A"
+  exits 1
+  is stdout "$output" ""
+  has "health-wait: error: $A: not healthy: keel-$KEEL_ENV-blue-app-1: 404 " "$stderr"
+  has "health-wait: last " "$stderr"
+  has '"message":"listening"' "$stderr"
+}
+
+@test "health-wait: postgres, redis, tcp and http addresses" {
+  local urls
+  urls="postgres://$(address postgres) redis://$(address redis) redis://:two@$(address redis):6379 tcp://$(address postgres):5432
+    http://$(address app):3000/health"
+  # shellcheck disable=SC2086
+  keel health-wait -q $urls
+  exits 0
+  # shellcheck disable=SC2086
+  is stdout "$output" "$(printf '%s\n' $urls)"
+  is stderr "$stderr" ""
+}
+
+@test "health-wait: only what is healthy is passed on; one that is not makes exit 1" {
+  keel health-wait --timeout 200ms tcp://127.0.0.1:1 "tcp://$(address redis):6379" "http://$(address app):3000/nowhere"
+  exits 1
+  is stdout "$output" "tcp://$(address redis):6379"
+  has "health-wait: error: tcp://127.0.0.1:1: not healthy: connection refused" "$stderr"
+  has "health-wait: error: http://$(address app):3000/nowhere: not healthy: 404 " "$stderr"
+}
+
+@test "health-wait: a password is never shown" {
+  keel health-wait --timeout 100ms "redis://:guessme@$(address redis)"
+  exits 1
+  hasnt guessme "$stderr"
+  has "health-wait: error: redis://…@$(address redis): not healthy: " "$stderr"
+}
+
+@test "health-wait: waits for what comes later" {
+  local redis url
+  redis=$(docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=redis)
+  url=redis://$(address redis)
+  docker pause "$redis" >/dev/null
+  keel health-wait --timeout 100ms "$url"
+  exits 1
+  bin/health-wait -q "$url" >said 3>&- &
+  docker unpause "$redis" >/dev/null
+  wait $!
+  is stdout "$(cat said)" "$url"
+}
+
+@test "health-wait: neither a release nor an address, a time without a unit: usage" {
+  keel health-wait ftp://example.org
+  exits 2
+  has "health-wait: error: ftp://example.org: neither a release nor an address" "$stderr"
+  keel health-wait --timeout 30 "$A"
+  exits 2
+  is stdout "$output" ""
+  has "'30': a duration with its unit, as 30s, 15m or 1h is wanted" "$stderr"
+}

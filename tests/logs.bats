@@ -1,0 +1,80 @@
+#!/usr/bin/env bats
+# logs: what a release or a service writes.
+
+setup_file() {
+  load helper
+  load stack
+  stack logs
+  up
+  IMAGE=$(built)
+  export IMAGE
+  A=$(release "$IMAGE")
+  export A
+}
+
+setup() {
+  load helper
+  load stack
+  cd "$TREE" || return
+}
+
+teardown_file() {
+  load helper
+  load stack
+  down
+}
+
+@test "logs: nothing serves yet" {
+  keel logs
+  exits 1
+  is stdout "$output" ""
+  is stderr "$stderr" "logs: error: $KEEL_ENV: nothing serves yet
+logs: hint: make deploy ENV=$KEEL_ENV"
+}
+
+@test "logs: a release" {
+  keel logs "$A"
+  exits 0
+  has '"message":"ready"' "$output"
+  has "app-1" "$output"
+  is stderr "$stderr" ""
+}
+
+@test "logs: without a name, the release that serves; --tail" {
+  bin/swap-upstream -q "$A"
+  keel logs --tail 1
+  exits 0
+  is lines "$(wc -l <<<"$output")" 1
+}
+
+@test "logs: the base services" {
+  keel logs postgres
+  exits 0
+  has "database system is ready to accept connections" "$output"
+  keel logs redis
+  exits 0
+  has "Ready to accept connections" "$output"
+  public /version >/dev/null
+  keel logs proxy
+  exits 0
+  has /version "$output"
+}
+
+@test "logs: --follow goes on until it is interrupted" {
+  bin/logs --follow --tail 0 proxy >followed 2>&1 3>&- &
+  local follower=$! seen
+  until grep -q followed-by-us followed; do
+    public "/followed-by-us" >/dev/null
+    seen=$((${seen:-0} + 1))
+    [ "$seen" -lt 200 ]
+  done
+  kill -INT "$follower" 2>/dev/null || kill "$follower"
+  wait "$follower" || true
+}
+
+@test "logs: no release 65, 1; no engine 69" {
+  wants_a_release logs
+  wants_an_engine logs "$A"
+  keel logs one two
+  exits 2
+}

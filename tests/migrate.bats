@@ -1,0 +1,75 @@
+#!/usr/bin/env bats
+# migrate: the image's migrations, and the image goes on.
+
+setup_file() {
+  load helper
+  load stack
+  stack migrate
+  up
+  IMAGE=$(built)
+  export IMAGE
+}
+
+setup() {
+  load helper
+  load stack
+  cd "$TREE" || return
+}
+
+teardown_file() {
+  load helper
+  load stack
+  down
+}
+
+NOWHERE=events@sha256:0000000000000000000000000000000000000000000000000000000000000000
+
+@test "migrate: no image by digest is 65, one that is not here is 1, and nothing is run" {
+  keel migrate events:latest
+  exits 65
+  is stdout "$output" ""
+  has "migrate: error: events:latest: not an image by digest" "$stderr"
+  keel migrate "$NOWHERE"
+  exits 1
+  is stdout "$output" ""
+  is stderr "$stderr" "migrate: error: $NOWHERE: there is no such image on this host
+migrate: hint: build-image makes one; pull-image fetches one"
+  hasnt '"command": "migrate"' "$(cat "state/$KEEL_ENV/history")"
+}
+
+@test "migrate: a lock that is held, no engine: nothing is run" {
+  refuses_a_lock migrate "$IMAGE"
+  wants_an_engine migrate "$IMAGE"
+}
+
+@test "migrate: --dry-run passes the image on and runs nothing" {
+  keel migrate --dry-run "$IMAGE"
+  exits 0
+  is stdout "$output" "$IMAGE"
+  has "migrate: would: docker compose " "$stderr"
+  hasnt '"command": "migrate"' "$(cat "state/$KEEL_ENV/history")"
+}
+
+@test "migrate: prints the image, what the migrations say goes to stderr; again changes nothing" {
+  run --separate-stderr bin/migrate <<<"$IMAGE"
+  exits 0
+  is stdout "$output" "$IMAGE"
+  has '"applied":["001_venues_and_events"' "$stderr"
+  keel migrate "$IMAGE"
+  exits 0
+  is stdout "$output" "$IMAGE"
+  has '"applied":[]' "$stderr"
+  is history "$(sed -n 's/.*"command": "migrate", "step": "\([a-z]*\)".*/\1/p' "state/$KEEL_ENV/history" | xargs)" "begin end begin end"
+  is left "$(docker ps -aq --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=migrate)" ""
+}
+
+@test "migrate: one that fails: exit 1 with what it said, the image is not passed on" {
+  KEEL_MIGRATE_COMMAND="sh -c 'echo column is missing >&2; exit 3'" keel migrate "$IMAGE"
+  exits 1
+  is stdout "$output" ""
+  is stderr "$stderr" "migrate: error: $IMAGE: its migrations failed
+migrate: error: column is missing
+migrate: hint: the release that serves goes on; mend the migration"
+  has '"step": "failed"' "$(tail -n 1 "state/$KEEL_ENV/history")"
+  is left "$(docker ps -aq --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=migrate)" ""
+}

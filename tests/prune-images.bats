@@ -1,0 +1,78 @@
+#!/usr/bin/env bats
+# prune-images: earlier images go, never one that is used.
+
+setup_file() {
+  load helper
+  load stack
+  stack prune
+  TINY=$(image_of NODE)
+  export TINY
+}
+
+setup() {
+  load helper
+  load stack
+  cd "$TREE" || return
+}
+
+teardown_file() {
+  load helper
+  load stack
+  down
+}
+
+# an_image N: a tiny image with this environment's name, and the record of a release of it: the smaller N, the newer.
+an_image() {
+  local id name
+  id=$(docker build --quiet --provenance=false --tag "keel-$KEEL_ENV:$1" - < <(printf 'FROM %s\nLABEL of=%s-%s\n' "$TINY" "$KEEL_ENV" "$1"))
+  name=20260102T03040$((9 - $1))Z-0000000
+  mkdir -p "state/$KEEL_ENV/releases"
+  printf '%s\n' "id=$name" "env=$KEEL_ENV" "image=keel-$KEEL_ENV@$id" "image_id=$id" colour=blue replicas=1 revision=none \
+    >"state/$KEEL_ENV/releases/$name"
+  echo "$id"
+}
+
+here() { docker image inspect "$1" >/dev/null 2>&1; }
+
+@test "prune-images: nothing was ever built: nothing to do" {
+  keel prune-images
+  exits 0
+  is stdout "$output" ""
+  is stderr "$stderr" "prune-images: kept 0 images"
+}
+
+@test "prune-images: a lock that is held, no engine: nothing is removed" {
+  refuses_a_lock prune-images
+  wants_an_engine prune-images
+}
+
+@test "prune-images: keeps the newest KEEL_KEEP_IMAGES and what a container has; prints what it removed" {
+  local -a id
+  for n in 1 2 3 4 5; do id[n]=$(an_image $n); done
+  # The oldest is somebody's container, stopped.
+  docker create --name "keel-$KEEL_ENV-holds" --label "keel.env=$KEEL_ENV" "${id[5]}" >/dev/null
+  KEEL_KEEP_IMAGES=2 keel prune-images --dry-run
+  exits 0
+  has "prune-images: would: remove image ${id[3]}" "$stderr"
+  here "${id[3]}"
+  KEEL_KEEP_IMAGES=2 keel prune-images
+  exits 0
+  is stdout "$output" "$(printf '%s\n' "${id[3]}" "${id[4]}" | sort)"
+  is stderr "$stderr" "prune-images: kept 3 images"
+  here "${id[1]}" && here "${id[2]}" && here "${id[5]}"
+  ! here "${id[3]}"
+  ! here "${id[4]}"
+  here "$TINY"
+}
+
+@test "prune-images: 0 keeps only what a container has; again there is nothing" {
+  KEEL_KEEP_IMAGES=0 keel prune-images -q
+  exits 0
+  is removed "$(wc -l <<<"$output")" 2
+  is stderr "$stderr" ""
+  KEEL_KEEP_IMAGES=0 keel prune-images
+  exits 0
+  is stdout "$output" ""
+  is stderr "$stderr" "prune-images: kept 1 images"
+  docker rm "keel-$KEEL_ENV-holds" >/dev/null
+}

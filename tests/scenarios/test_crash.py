@@ -1,0 +1,143 @@
+"""What crashes comes back without anyone's help: a replica (also with another address), PostgreSQL, Redis, the proxy."""
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+import requests
+from docker.models.containers import Container
+
+from scenarios import images
+from scenarios.machine import until
+from scenarios.platform import Platform
+
+pytestmark = pytest.mark.timeout(180)
+READERS = {"post": 0, "get": 6, "get_rate": 120}  # a POST that a dying replica had begun cannot be sent again by anyone
+
+
+@pytest.fixture
+def pair(platform: Platform) -> Iterator[tuple[Platform, list[Container]]]:
+    """A platform with two replicas that serve."""
+    platform.set(KEEL_REPLICAS="2")
+    if len(serving(platform)) != 2:
+        platform.deploy(images.other()).well()
+    yield platform, serving(platform)
+
+
+def serving(platform: Platform) -> list[Container]:
+    release = platform.serving()
+    return [c for c in platform.containers() if c.labels["keel.release"] == release]
+
+
+def address(platform: Platform, container: Container) -> str:
+    container.reload()
+    return str(container.attrs["NetworkSettings"]["Networks"][f"keel-{platform.name}_edge"]["IPAddress"])
+
+
+def ready(platform: Platform, container: Container) -> int:
+    """The status of a replica's readiness, asked directly; 0 without an answer."""
+    try:
+        return requests.get(f"http://{address(platform, container)}:3000/health/ready", timeout=3).status_code
+    except requests.RequestException:
+        return 0
+
+
+def serves_again(platform: Platform, container: Container, since: float) -> bool:
+    """Whether the proxy has sent it a request that it answered, as the access log says."""
+    known = {f"{address(platform, container)}:3000", f"{container.name}:3000"}
+    for line in platform.service("proxy").logs(since=since).splitlines():
+        with_ = json.loads(line) if line.startswith(b"{") else {}
+        if with_.get("upstream") in known and with_.get("status") == 200:
+            return True
+    return False
+
+
+def crash(container: Container) -> None:
+    """kill -9 from outside: a stop through the engine would count as wanted, and nothing would start it again."""
+    container.reload()
+    os.kill(container.attrs["State"]["Pid"], signal.SIGKILL)
+
+
+def test_a_replica_crashes(pair: tuple[Platform, list[Container]]) -> None:
+    platform, replicas = pair
+    one = replicas[0]
+    restarts = one.attrs["RestartCount"]
+    with platform.unharmed(**READERS):
+        crash(one)
+        until(lambda: one.reload() or one.attrs["RestartCount"] > restarts and ready(platform, one) == 200)
+        back = time.time()
+        until(lambda: serves_again(platform, one, back))
+    assert platform.status()[0] == 0
+
+
+def test_a_replica_comes_back_with_another_address(pair: tuple[Platform, list[Container]]) -> None:
+    platform, replicas = pair
+    one, squatters = replicas[0], []
+    before = address(platform, one)
+    try:
+        with platform.unharmed(**READERS):
+            one.stop()
+            while before not in [address(platform, s) for s in squatters]:  # somebody else gets its address meanwhile
+                assert len(squatters) < 20
+                squatters.append(platform.docker.containers.run(one.image, ["tail", "-f", "/dev/null"], detach=True, network_mode="bridge",
+                                                                network=f"keel-{platform.name}_edge", entrypoint=[],
+                                                                labels={"keel.env": platform.name, "keel.role": "squatter"}))
+            one.start()
+            until(lambda: ready(platform, one) == 200)
+            assert address(platform, one) != before
+            back = time.time()
+            until(lambda: serves_again(platform, one, back))
+    finally:
+        for squatter in squatters:
+            squatter.remove(force=True)
+
+
+@pytest.mark.parametrize("platform", ["nginx"], indirect=True)
+@pytest.mark.parametrize("service", ["postgres", "redis"])
+def test_a_data_store_restarts(platform: Platform, service: str) -> None:
+    """Readiness tells, the process lives on, and what needs no data goes on being answered."""
+    one, store = serving(platform)[0], platform.service(service)
+    begun = one.attrs["State"]["StartedAt"]
+    with platform.unharmed(post=0):
+        store.kill()
+        until(lambda: ready(platform, one) == 503)
+        assert any(f"{service} is not running" in p for p in platform.status()[1]["problems"])
+        store.start()
+        until(lambda: ready(platform, one) == 200)
+    one.reload()
+    assert one.attrs["State"]["StartedAt"] == begun and one.attrs["RestartCount"] == 0
+    with platform.unharmed(get_path=("/events",)):
+        until(lambda: platform.status()[0] == 0)
+
+
+def test_the_proxy_crashes(platform: Platform) -> None:
+    """It comes back by itself with the same traffic. Nobody could answer meanwhile: this is the control, for the load must see that."""
+    proxy, traffic = platform.service("proxy"), platform.traffic()
+    restarts = proxy.attrs["RestartCount"]
+    with platform.load() as load:
+        load.until(lambda now: now.ok() > 20)
+        crash(proxy)
+        until(lambda: proxy.reload() or proxy.attrs["RestartCount"] > restarts)
+        load.until(lambda now: now.failed() > 0)
+        until(lambda: platform.status()[0] == 0)
+        seen = load.now.ok()
+        load.until(lambda now: now.ok() > seen + 20)
+        account = load.stop()
+    assert account.failed and platform.traffic() == traffic
+    assert platform.get("/version").json()["release"] == platform.serving()
+
+
+@pytest.mark.parametrize("platform", ["nginx"], indirect=True)
+def test_control_a_single_replica_that_crashes_is_seen(platform: Platform) -> None:
+    """The harness would notice: nobody else lives who could answer."""
+    [one] = serving(platform)
+    with platform.load(**READERS) as load:
+        load.until(lambda now: now.ok() > 20)
+        crash(one)
+        load.until(lambda now: now.failed() > 0)
+        until(lambda: ready(platform, one) == 200)
+        seen = load.now.ok()
+        load.until(lambda now: now.ok() > seen + 20)
+        assert load.stop().failed

@@ -1,0 +1,75 @@
+#!/usr/bin/env bats
+# smoke-test: the critical journeys, before any user.
+
+setup_file() {
+  load helper
+  load stack
+  stack smoke
+  up
+  IMAGE=$(built)
+  export IMAGE
+  A=$(release "$IMAGE")
+  export A
+}
+
+setup() {
+  load helper
+  load stack
+  cd "$TREE" || return
+}
+
+teardown_file() {
+  load helper
+  load stack
+  down
+}
+
+@test "smoke-test: a release whose journeys go well is passed on" {
+  run --separate-stderr bin/smoke-test <<<"$A"
+  exits 0
+  is stdout "$output" "$A"
+  has "smoke-test: $A: keel-$KEEL_ENV-blue-app-1: smoke test passed" "$stderr"
+  has "\"command\": \"smoke-test\", \"release\": \"$A\", \"passed\": true" "$(tail -n 1 "state/$KEEL_ENV/history")"
+}
+
+@test "smoke-test: -q is silent when all is well" {
+  keel smoke-test -q "$A"
+  exits 0
+  is stdout "$output" "$A"
+  is stderr "$stderr" ""
+}
+
+@test "smoke-test: the command knows the replica's address and the release" {
+  # shellcheck disable=SC2016
+  KEEL_SMOKE_COMMAND="sh -c 'test \"\$KEEL_RELEASE\" = $A && curl -sf \"\$KEEL_URL/version\" | grep -q $A'" keel smoke-test "$A"
+  exits 0
+}
+
+@test "smoke-test: a journey that fails: exit 1, what it said, the container's last lines; the release is not passed on" {
+  KEEL_SMOKE_COMMAND="sh -c 'echo GET /events answered 500 >&2; exit 3'" keel smoke-test "$A"
+  exits 1
+  is stdout "$output" ""
+  has "smoke-test: error: $A: keel-$KEEL_ENV-blue-app-1: smoke test failed (3)
+smoke-test: GET /events answered 500
+smoke-test: last " "$stderr"
+  has '"passed": false' "$(tail -n 1 "state/$KEEL_ENV/history")"
+}
+
+@test "smoke-test: a program that is not there: exit 69" {
+  KEEL_SMOKE_COMMAND=no-such-program keel smoke-test "$A"
+  exits 69
+  is stdout "$output" ""
+  has "smoke-test: error: no-such-program: not installed" "$stderr"
+}
+
+@test "smoke-test: no release: 65, 1; no engine: 69" {
+  wants_a_release smoke-test
+  wants_an_engine smoke-test "$A"
+}
+
+@test "smoke-test: --dry-run passes on and tries nothing" {
+  KEEL_SMOKE_COMMAND="touch tried" keel smoke-test --dry-run "$A"
+  exits 0
+  is stdout "$output" "$A"
+  [ ! -e tried ]
+}
