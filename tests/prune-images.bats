@@ -34,6 +34,8 @@ an_image() {
 
 here() { docker image inspect "$1" >/dev/null 2>&1; }
 
+gone() { if here "$1"; then echo "$1 is still here" && return 1; fi; }
+
 @test "prune-images: nothing was ever built: nothing to do" {
   keel prune-images
   exits 0
@@ -60,8 +62,7 @@ here() { docker image inspect "$1" >/dev/null 2>&1; }
   is stdout "$output" "$(printf '%s\n' "${id[3]}" "${id[4]}" | sort)"
   is stderr "$stderr" "prune-images: kept 3 images"
   here "${id[1]}" && here "${id[2]}" && here "${id[5]}"
-  ! here "${id[3]}"
-  ! here "${id[4]}"
+  gone "${id[3]}" && gone "${id[4]}"
   here "$TINY"
 }
 

@@ -40,7 +40,7 @@ $A  blue   serving  100 %  ${revision:0:12}  $IMAGE"
 @test "releases: --json is one object a line; --limit takes the newest" {
   keel releases --json --limit 1
   exits 0
-  is said "$(python3 -c 'import json, sys; r = json.loads(sys.stdin.read()); print(r["id"], r["role"], r["percent"], r["colour"])' <<<"$output")" \
+  is said "$(python3 -c 'import json, sys; r = json.load(sys.stdin); print(r["id"], r["role"], r["percent"], r["colour"])' <<<"$output")" \
     "$B running 0 green"
 }
 

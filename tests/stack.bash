@@ -3,6 +3,7 @@
 #   setup_file()    { load helper; load stack; stack NAME; up; IMAGE=$(built); export IMAGE; }   # `up` and `built` where they are wanted
 #   setup()         { load helper; load stack; cd "$TREE" || return; }
 #   teardown_file() { load helper; load stack; down; }
+# shellcheck disable=SC2154  # bats sets output, stderr and status
 
 # stack NAME: a scratch checkout with settings, secrets and a certificate that are well; nothing runs yet.
 stack() {
@@ -67,7 +68,8 @@ variant() {
 
 # public PATH: what a visitor gets, with the status on a last line of its own.
 public() {
-  curl -sS --max-time 10 -w '\n%{http_code}\n' --cacert secrets/tls/ca.pem --connect-to "events.test:443:127.0.0.1:$(port)" "https://events.test$1"
+  curl -sS --max-time 10 -w '\n%{http_code}\n' --cacert secrets/tls/ca.pem --connect-to "events.test:443:127.0.0.1:$(port)" \
+    "https://events.test$1"
 }
 
 port() { sed -n 's/^KEEL_HTTPS_PORT=//p' "compose/$KEEL_ENV.env"; }
@@ -132,12 +134,13 @@ wants_a_release() {
   is stdout "$output" ""
   has "20010101T000000Z-0000000: $KEEL_ENV never had this release" "$stderr"
   mkdir -p "state/$KEEL_ENV/releases"
-  printf '%s\n' id=20020202T000000Z-0000000 colour=blue replicas=1 image=events@sha256:0 >"state/$KEEL_ENV/releases/20020202T000000Z-0000000"
-  keel "$1" 20020202T000000Z-0000000
-  rm "state/$KEEL_ENV/releases/20020202T000000Z-0000000"
+  local past=20020202T000000Z-0000000
+  printf '%s\n' id=$past colour=blue replicas=1 image=events@sha256:0 >"state/$KEEL_ENV/releases/$past"
+  keel "$1" $past
+  rm "state/$KEEL_ENV/releases/$past"
   exits 1
   is stdout "$output" ""
-  has "20020202T000000Z-0000000: has no containers: it was stopped or replaced on blue" "$stderr"
+  has "$past: has no containers: it was stopped or replaced on blue" "$stderr"
 }
 
 # Everything that the file made: containers, networks, volumes, images.

@@ -22,7 +22,9 @@ teardown_file() {
 @test "start-base: a port that is taken: exit 78 names it, nothing is started" {
   local taken
   taken=$(port)
-  coproc TAKER { exec python3 -c 'import socket, sys; s = socket.create_server(("", int(sys.argv[1]))); print(flush=True); s.accept()' "$taken" 3>&-; }
+  coproc TAKER {
+    exec python3 -c 'import socket, sys; s = socket.create_server(("", int(sys.argv[1]))); print(flush=True); s.accept()' "$taken" 3>&-
+  }
   # shellcheck disable=SC2153
   local pid=$TAKER_PID
   read -r _ <&"${TAKER[0]}"

@@ -72,7 +72,8 @@ start-release: hint: start-release --help"
   local id=$output
   [[ "$id" =~ ^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{7}$ ]]
   is stderr "$stderr" "start-release: $id: 2 replicas started on blue"
-  is labels "$(docker ps --filter "label=keel.release=$id" --format '{{.Label "keel.env"}} {{.Label "keel.role"}} {{.Label "keel.colour"}}')" \
+  local form='{{.Label "keel.env"}} {{.Label "keel.role"}} {{.Label "keel.colour"}}'
+  is labels "$(docker ps --filter "label=keel.release=$id" --format "$form")" \
     "$KEEL_ENV app blue
 $KEEL_ENV app blue"
   local record

@@ -12,7 +12,8 @@ setup_file() {
   up
   IMAGE=$(built)
   export IMAGE
-  release "$IMAGE" >release
+  id=$(release "$IMAGE")
+  echo "$id" >id
   psql_ "create table kept (n int); insert into kept values (7)"
 }
 
@@ -74,7 +75,7 @@ stop-base: hint: stop-base --destroy $KEEL_ENV"
   is containers "$(docker ps -aq --filter "label=keel.env=$KEEL_ENV")" ""
   is networks "$(docker network ls -q --filter "name=keel-$KEEL_ENV")" ""
   is volumes "$(docker volume ls -q --filter "name=keel-$KEEL_ENV" | sort | xargs)" "keel-${KEEL_ENV}_postgres keel-${KEEL_ENV}_redis"
-  [ -f "state/$KEEL_ENV/releases/$(cat release)" ]
+  [ -f "state/$KEEL_ENV/releases/$(cat id)" ]
 }
 
 @test "stop-base: again: nothing to do, exit 0" {
@@ -91,5 +92,5 @@ stop-base: hint: stop-base --destroy $KEEL_ENV"
   is stdout "$output" ""
   is stderr "$stderr" "stop-base: keel-$KEEL_ENV: stopped, its data is deleted"
   is volumes "$(docker volume ls -q --filter "name=keel-$KEEL_ENV")" ""
-  is state "$(ls "state/$KEEL_ENV" | xargs)" "history lock"
+  is state "$(cd "state/$KEEL_ENV" && echo *)" "history lock"
 }

@@ -94,7 +94,8 @@ print(*sorted(s["release"] + " " + str(s["percent"]) for s in shares) or ["nobod
   has "\"release\":\"$B\"" "$output"
   wait "$slow"
   has 200 "$(tail -n 1 slow)"
-  is history "$(tail -n 3 "state/$KEEL_ENV/history" | sed -n 's/.*"command": "swap-upstream", "step": "\([a-z]*\)", "release": "\([^"]*\)".*/\1 \2/p')" \
+  local step='s/.*"command": "swap-upstream", "step": "\([a-z]*\)", "release": "\([^"]*\)".*/\1 \2/p'
+  is history "$(tail -n 3 "state/$KEEL_ENV/history" | sed -n "$step")" \
     "begin $B
 live $B
 end $B"

@@ -14,6 +14,9 @@ def to(settings: Settings, release: str, percent: int, say: Say, drain: bool) ->
     """
     begin = time.monotonic()
     lock.hold(settings, "swap-upstream")
+    if run.dry:
+        run.dry(f"give {release} {percent} % of the traffic, prove it, drain the old release")
+        return
     replicas = _all_run(settings, release)
     before = proxy.current(settings)
     share = traffic.Share(release, replicas[0].colour, percent, tuple(r.name for r in replicas))
@@ -28,7 +31,7 @@ def to(settings: Settings, release: str, percent: int, say: Say, drain: bool) ->
         # The proxy must know the names of these containers before their first request: configured at 0 % first, then switched.
         proxy.switch(settings, _introduced(before, share), say)
         lefts.append(kind.in_flight(container, old))
-    said = "" if run.dry else probe.reaches(settings, share.colour, replicas)
+    said = probe.reaches(settings, share.colour, replicas)
     if said:
         _all_run(settings, release)  # one that died meanwhile is the reason
         raise Stop(f"{release}: ready when asked directly, but not through the proxy: {said}\nno traffic was moved", NO,
@@ -38,7 +41,7 @@ def to(settings: Settings, release: str, percent: int, say: Say, drain: bool) ->
     live = proxy.switch(settings, wanted, say)
     state.note(settings.state, command="swap-upstream", step="live", release=release, share=percent, generation=live.generation)
     say(f"live: {proxy.describe(live)} (proven in {time.monotonic() - begin:.2f} s)")
-    drained = not drain or run.dry or proxy.drain(settings, lambda: next(filter(None, (left() for left in lefts)), ""), say)
+    drained = not drain or proxy.drain(settings, lambda: next(filter(None, (left() for left in lefts)), ""), say)
     state.note(settings.state, command="swap-upstream", step="end", release=release, share=percent, drained=bool(drained))
 
 

@@ -81,8 +81,8 @@ def test_a_replica_comes_back_with_another_address(pair: tuple[Platform, list[Co
             one.stop()
             while before not in [address(platform, s) for s in squatters]:  # somebody else gets its address meanwhile
                 assert len(squatters) < 20
-                squatters.append(platform.docker.containers.run(one.image, ["tail", "-f", "/dev/null"], detach=True, network_mode="bridge",
-                                                                network=f"keel-{platform.name}_edge", entrypoint=[],
+                squatters.append(platform.docker.containers.run(one.image, ["tail", "-f", "/dev/null"], detach=True, entrypoint=[],
+                                                                network=f"keel-{platform.name}_edge",
                                                                 labels={"keel.env": platform.name, "keel.role": "squatter"}))
             one.start()
             until(lambda: ready(platform, one) == 200)

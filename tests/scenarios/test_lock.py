@@ -11,8 +11,9 @@ from scenarios.machine import until
 from scenarios.platform import Platform
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.parametrize("platform", ["nginx"], indirect=True)]
-CHANGES = (["rollback"], ["swap-upstream", "20260102T030405Z-1a2b3c4"], ["start-release", "none@sha256:0"], ["maintenance", "on"], ["start-base"],
-           ["stop-release", "20260102T030405Z-1a2b3c4"], ["stop-base"], ["prune-images"], ["migrate", "none@sha256:0"])
+RELEASE, IMAGE = "20260102T030405Z-1a2b3c4", f"none@sha256:{'0' * 64}"
+CHANGES = (["start-base"], ["migrate", IMAGE], ["start-release", IMAGE], ["swap-upstream", RELEASE], ["rollback"], ["stop-release", RELEASE],
+           ["stop-base"], ["prune-images"], ["maintenance", "on"])
 
 
 def test_two_deploys_at_once(platform: Platform) -> None:

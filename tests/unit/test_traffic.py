@@ -32,7 +32,7 @@ def traffics(draw: st.DrawFn) -> Traffic:
     first = draw(st.integers(0, 100)) if len(colours) == 2 else draw(st.sampled_from([0, 100]))
     shares = tuple(Share(draw(release), colour, percent, tuple(draw(st.lists(replica, min_size=1, max_size=5, unique=True))))
                    for colour, percent in zip(colours, (first, 100 - first), strict=False))
-    return Traffic(draw(st.integers(0, 2**53)), shares, draw(st.booleans()))
+    return Traffic(draw(st.integers(0, 2**53 - 1)), shares, draw(st.booleans()))
 
 
 @st.composite
