@@ -9,7 +9,7 @@ class Nginx:
     """Source: nginx manual, Controlling nginx: HUP starts workers with the new configuration and shuts the old ones down gracefully."""
 
     file = "traffic.conf"
-    by_alias = True  # finds the containers of a colour by DNS, whatever their number: app-blue and app-green are always configured
+    by_alias = True  # finds the containers of a colour by DNS, whatever their number and addresses
 
     @staticmethod
     def render(t: traffic.Traffic, options: traffic.Options) -> str:

@@ -1,5 +1,6 @@
 """Asking the proxy: is it there, which generation does it answer, whom does it reach."""
 import functools
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -9,7 +10,8 @@ from keel.engine import Replica
 from keel.settings import Settings
 from keel.stop import UNAVAILABLE, Stop
 
-PROOFS = 8      # fresh connections in a row that must answer with the new generation: at least twice the proxy's workers
+# Fresh connections in a row that must answer with the new generation: at least twice the proxy's workers.
+PROOFS = max(8, 2 * (os.cpu_count() or 1))
 PROVE = 10.0    # seconds until a switch that is not live counts as failed
 INTERNAL = 9000  # the proxy's listener that is never published
 

@@ -66,7 +66,9 @@ def _all_run(settings: Settings, release: str) -> list[engine.Replica]:
 
 def _configured(settings: Settings, before: traffic.Traffic, share: traffic.Share) -> bool:
     """Whether the proxy already knows this colour's containers."""
-    return proxy.kind(settings).by_alias or traffic.names(before, share.colour, proxy.options(settings)) == share.replicas
+    if proxy.kind(settings).by_alias:
+        return any(s.colour == share.colour for s in before.shares)
+    return traffic.names(before, share.colour, proxy.options(settings)) == share.replicas
 
 
 def _introduced(before: traffic.Traffic, share: traffic.Share) -> traffic.Traffic:

@@ -84,7 +84,7 @@ def render_nginx(traffic: Traffic, options: Options) -> str:
     parts = [f"{s.percent}% {s.colour};" for s in live[:-1]] + [f"* {s.colour};" for s in live[-1:] or ()]
     out.append('split_clients "$remote_addr$http_user_agent" $keel_colour { ' + (" ".join(parts) or "* none;") + " }")
     out.append("map $keel_colour $keel_release { " + "".join(f"{s.colour} {s.release}; " for s in traffic.shares) + 'default ""; }')
-    for colour in COLOURS:  # both, always: the addresses of a colour are known before it receives anything
+    for colour in (s.colour for s in traffic.shares):  # the standby's too: its addresses are known before it receives anything
         out.append(f"upstream app-{colour} {{\n    zone app-{colour} 256k;\n    server app-{colour}:{o.app_port} resolve max_fails=0;")
         out += [f"    {BALANCE[o.balance][0]}"] if BALANCE[o.balance][0] else []
         out.append(f"    keepalive 64;\n    keepalive_timeout {_time(o.keepalive)};\n}}")
