@@ -129,15 +129,6 @@ def processes(container: str) -> list[tuple[int, str]]:
     return [(int(row[0]), row[1]) for row in table["Processes"]]
 
 
-def signal(container: str, name: str) -> None:
-    """Send a signal to a container's first process."""
-    if run.dry:
-        run.dry(f"send {name} to {container}")
-        return
-    with _reachable():
-        client().kill(container, signal=name)
-
-
 def keep_alive(container: str) -> None:
     """From now on the engine restarts this container when it ends by itself, and after its own restart."""
     if run.dry:

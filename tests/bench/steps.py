@@ -106,7 +106,7 @@ def command(runs: Sequence[Run], name: str) -> dict[str, float]:
 def _one(run: Run, name: str) -> dict[str, float]:
     events = [e for e in run.events if e.command in (name, "python")]
     starts = [e.begin for e in events if e.step == "python"]
-    main = next(e for e in events if e.step == "cli.main")
+    main = next(e for e in events if e.step == "cli._outcome")
     imports = own([e for e in events if e.step.startswith("import") and e.begin < main.begin])
     inside = own([e for e in events if e.begin >= main.begin])
     return {"first python, up to its first line": starts[0], "first python, until it became the venv's": starts[-1] - starts[0],

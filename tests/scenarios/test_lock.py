@@ -12,8 +12,8 @@ from scenarios.platform import Platform
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.parametrize("platform", ["nginx"], indirect=True)]
 RELEASE, IMAGE = "20260102T030405Z-1a2b3c4", f"none@sha256:{'0' * 64}"
-CHANGES = (["start-base"], ["migrate", IMAGE], ["start-release", IMAGE], ["swap-upstream", RELEASE], ["rollback"], ["stop-release", RELEASE],
-           ["stop-base"], ["prune-images"], ["maintenance", "on"])
+CHANGES = (["start-base"], ["migrate", IMAGE], ["start-release", IMAGE], ["swap-upstream", RELEASE], ["rollback"],
+           ["stop-release", RELEASE], ["stop-base"], ["prune-images"], ["maintenance", "on"])
 
 
 def test_two_deploys_at_once(platform: Platform) -> None:
