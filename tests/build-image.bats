@@ -101,8 +101,7 @@ build-image: hint: move it away, or add it to $APP/.dockerignore"
 }
 
 @test "build-image: --dry-run builds nothing and still prints a handle for the rest of the pipe" {
-  set_env KEEL_APP_NAME=never-built
-  keel build-image --dry-run
+  KEEL_APP_NAME=never-built keel build-image --dry-run
   exits 0
   is stdout "$output" "never-built@sha256:$(printf '%064d' 0)"
   has "build-image: would: docker buildx build " "$stderr"
@@ -128,6 +127,7 @@ build-image: hint: move it away, or add it to $APP/.dockerignore"
   exits 0
   local image=${output#*@} node
   node=$(image_of NODE)
+  fetched "$node"
   [ "$(docker image inspect -f '{{.Size}}' "$image")" -le $(($(docker image inspect -f '{{.Size}}' "$node") + 60000000)) ]
   is user "$(docker image inspect -f '{{.Config.User}}' "$image")" 1000:1000
   has healthcheck.js "$(docker image inspect -f '{{.Config.Healthcheck.Test}}' "$image")"

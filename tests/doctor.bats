@@ -110,7 +110,7 @@ assert all(r["hint"] for r in rows if r["verdict"] == "bad"), rows' <<<"$output"
   has "ok   ports       KEEL_HTTP_PORT=${port##*:} is held by our own $(docker inspect -f '{{slice .Name 1}}' "$container")" "$output"
   export KEEL_ENV=staging
   some_secrets
-  set_env "KEEL_HTTP_PORT=${port##*:}" KEEL_HTTPS_PORT=18543 KEEL_STATE=var
+  set_env KEEL_DOMAIN=staging.test "KEEL_HTTP_PORT=${port##*:}" KEEL_HTTPS_PORT=18543 KEEL_STATE=var
   keel doctor
   exits 1
   has "bad  ports       KEEL_HTTP_PORT=${port##*:} is held by $(docker inspect -f '{{slice .Name 1}}' "$container")" "$output"
@@ -156,7 +156,8 @@ assert all(r["hint"] for r in rows if r["verdict"] == "bad"), rows' <<<"$output"
   use_host
   mkdir -p secrets/tls/development
   cd secrets/tls/development
-  openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 20 -subj /CN=x -addext subjectAltName=DNS:localhost 2>/dev/null
+  openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 20 -subj /CN=x \
+    -addext subjectAltName=DNS:localhost 2>/dev/null
   chmod 644 key.pem
   chmod 700 ..
   keel doctor

@@ -54,19 +54,28 @@ logs: hint: make deploy ENV=$KEEL_ENV"
   keel logs redis
   exits 0
   has "Ready to accept connections" "$output"
-  public /version >/dev/null
   keel logs proxy
   exits 0
-  has /version "$output"
+  is stderr "$stderr" ""
+}
+
+@test "logs: the proxy's access log" {
+  # It is written once a second.
+  for _ in {1..100}; do
+    public /asked-by-us >/dev/null
+    keel logs --tail 5 proxy
+    [[ "$output" != *asked-by-us* ]] || return 0
+  done
+  has asked-by-us "$output"
 }
 
 @test "logs: --follow goes on until it is interrupted" {
   bin/logs --follow --tail 0 proxy >followed 2>&1 3>&- &
-  local follower=$! seen
+  local follower=$! asked=0
   until grep -q followed-by-us followed; do
     public "/followed-by-us" >/dev/null
-    seen=$((${seen:-0} + 1))
-    [ "$seen" -lt 200 ]
+    asked=$((asked + 1))
+    [ "$asked" -lt 500 ]
   done
   kill -INT "$follower" 2>/dev/null || kill "$follower"
   wait "$follower" || true

@@ -21,6 +21,7 @@ teardown() {
 
 @test "pull-image: an image that is here is passed on without asking anybody" {
   local id
+  fetched "$(image_of NODE)"
   id=$(docker image inspect -f '{{.Id}}' "$(image_of NODE)")
   keel pull-image "registry.invalid/node@$id"
   exits 0
@@ -62,6 +63,7 @@ pull-image: hint: name it NAME@sha256:DIGEST: a tag may be another image tomorro
 
 @test "pull-image: the first bad one ends it; those before it are printed" {
   local id
+  fetched "$(image_of NODE)"
   id=$(docker image inspect -f '{{.Id}}' "$(image_of NODE)")
   keel pull-image "node@$id" events:latest "node@$id"
   exits 65

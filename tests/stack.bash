@@ -49,6 +49,9 @@ image_of() {
   sed -n "s/^KEEL_IMAGE_$1=//p" "${pins:-compose/images.env}"
 }
 
+# fetched IMAGE: it is on this machine, wherever from.
+fetched() { docker image inspect "$1" >/dev/null 2>&1 || docker pull --quiet "$1" >/dev/null; }
+
 up() { bin/start-base -q; }
 
 # The sample application's image, from the build cache where it was built before.

@@ -56,8 +56,7 @@ print(*sorted(s["release"] + " " + str(s["percent"]) for s in shares) or ["nobod
   keel swap-upstream --dry-run "$A"
   exits 0
   is stdout "$output" "$A"
-  has "swap-upstream: would: write " "$stderr"
-  has "swap-upstream: would: reload nginx and prove generation " "$stderr"
+  is stderr "$stderr" "swap-upstream: would: give $A 100 % of the traffic, prove it, drain the old release"
   is state "$(cat "state/$KEEL_ENV/proxy/traffic.conf" "state/$KEEL_ENV/history")" "$before"
 }
 

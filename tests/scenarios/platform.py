@@ -27,6 +27,7 @@ from scenarios.machine import HOST, ROOT, Result, Running, engine, environ, free
 
 COPIED = ("bin", "lib", "compose", "proxy", "Makefile")
 DOMAIN = "events.test"
+made: set[str] = set()  # the names of this run's environments
 
 
 class Platform:
@@ -34,6 +35,7 @@ class Platform:
 
     def __init__(self, proxy: str, **settings: str) -> None:
         self.proxy, self.name = proxy, f"t{secrets.token_hex(3)}"
+        made.add(self.name)
         self.root = Path(tempfile.mkdtemp(prefix=f"keel-{self.name}-"))
         self.state = self.root / "state" / self.name
         self.docker, self.domain, self.cafile = engine(), DOMAIN, str(self.root / "secrets" / "tls" / "ca.pem")

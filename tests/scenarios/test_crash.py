@@ -3,7 +3,6 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
 
 import pytest
 import requests
@@ -17,18 +16,17 @@ pytestmark = pytest.mark.timeout(180)
 READERS = {"post": 0, "get": 6, "get_rate": 120}  # a POST that a dying replica had begun cannot be sent again by anyone
 
 
-@pytest.fixture
-def pair(platform: Platform) -> Iterator[tuple[Platform, list[Container]]]:
-    """A platform with two replicas that serve."""
-    platform.set(KEEL_REPLICAS="2")
-    if len(serving(platform)) != 2:
+def serving(platform: Platform, count: int) -> list[Container]:
+    """The replicas that serve; so many of them, after a deploy where there were not."""
+    def found() -> list[Container]:
+        release = platform.serving()
+        return [c for c in platform.containers() if c.labels["keel.release"] == release]
+
+    platform.set(KEEL_REPLICAS=str(count))
+    if len(found()) != count:
         platform.deploy(images.other()).well()
-    yield platform, serving(platform)
-
-
-def serving(platform: Platform) -> list[Container]:
-    release = platform.serving()
-    return [c for c in platform.containers() if c.labels["keel.release"] == release]
+    assert len(found()) == count
+    return found()
 
 
 def address(platform: Platform, container: Container) -> str:
@@ -60,9 +58,8 @@ def crash(container: Container) -> None:
     os.kill(container.attrs["State"]["Pid"], signal.SIGKILL)
 
 
-def test_a_replica_crashes(pair: tuple[Platform, list[Container]]) -> None:
-    platform, replicas = pair
-    one = replicas[0]
+def test_a_replica_crashes(platform: Platform) -> None:
+    one = serving(platform, 2)[0]
     restarts = one.attrs["RestartCount"]
     with platform.unharmed(**READERS):
         crash(one)
@@ -72,9 +69,8 @@ def test_a_replica_crashes(pair: tuple[Platform, list[Container]]) -> None:
     assert platform.status()[0] == 0
 
 
-def test_a_replica_comes_back_with_another_address(pair: tuple[Platform, list[Container]]) -> None:
-    platform, replicas = pair
-    one, squatters = replicas[0], []
+def test_a_replica_comes_back_with_another_address(platform: Platform) -> None:
+    one, squatters = serving(platform, 2)[0], []
     before = address(platform, one)
     try:
         with platform.unharmed(**READERS):
@@ -98,7 +94,7 @@ def test_a_replica_comes_back_with_another_address(pair: tuple[Platform, list[Co
 @pytest.mark.parametrize("service", ["postgres", "redis"])
 def test_a_data_store_restarts(platform: Platform, service: str) -> None:
     """Readiness tells, the process lives on, and what needs no data goes on being answered."""
-    one, store = serving(platform)[0], platform.service(service)
+    one, store = serving(platform, 1)[0], platform.service(service)
     begun = one.attrs["State"]["StartedAt"]
     with platform.unharmed(post=0):
         store.kill()
@@ -132,7 +128,7 @@ def test_the_proxy_crashes(platform: Platform) -> None:
 @pytest.mark.parametrize("platform", ["nginx"], indirect=True)
 def test_control_a_single_replica_that_crashes_is_seen(platform: Platform) -> None:
     """The harness would notice: nobody else lives who could answer."""
-    [one] = serving(platform)
+    [one] = serving(platform, 1)
     with platform.load(**READERS) as load:
         load.until(lambda now: now.ok() > 20)
         crash(one)

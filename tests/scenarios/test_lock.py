@@ -1,4 +1,5 @@
 """One change at a time: the second deploy is told who holds the lock, and the kernel frees the lock of a holder that was killed."""
+import contextlib
 import os
 import re
 import signal
@@ -7,13 +8,22 @@ from pathlib import Path
 import pytest
 
 from scenarios import images
-from scenarios.machine import until
+from scenarios.machine import Running, until
 from scenarios.platform import Platform
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.parametrize("platform", ["nginx"], indirect=True)]
 RELEASE, IMAGE = "20260102T030405Z-1a2b3c4", f"none@sha256:{'0' * 64}"
 CHANGES = (["start-base"], ["migrate", IMAGE], ["start-release", IMAGE], ["swap-upstream", RELEASE], ["rollback"],
            ["stop-release", RELEASE], ["stop-base"], ["prune-images"], ["maintenance", "on"])
+
+
+def named(running: Running, name: str) -> list[int]:
+    """The processes of a command that run a program."""
+    found = []
+    for pid in running.session():
+        with contextlib.suppress(OSError):  # it has just ended
+            found += [pid] if Path(f"/proc/{pid}/comm").read_text().strip() == name else []
+    return found
 
 
 def test_two_deploys_at_once(platform: Platform) -> None:
@@ -36,7 +46,7 @@ def test_two_deploys_at_once(platform: Platform) -> None:
 def test_every_change_wants_the_lock(platform: Platform) -> None:
     before, file = platform.history(), platform.traffic_file.read_text()
     with platform.start(["with-lock", "repair", "--", "tail", "-f", "/dev/null"]) as holder:
-        until(lambda: Path(f"/proc/{holder.process.pid}/comm").read_text() == "tail\n")
+        until(lambda: named(holder, "tail"))
         for argv in CHANGES:
             done = platform.run(argv)
             assert done.code == 75 and f"is locked by pid {holder.process.pid}: repair since" in done.stderr, str(done)
@@ -51,7 +61,7 @@ def test_every_change_wants_the_lock(platform: Platform) -> None:
 def test_a_killed_holder_leaves_no_stale_lock(platform: Platform) -> None:
     """While something that it started still runs the lock is held, and that is named; then it is free, with nothing to unlock."""
     with platform.start(["with-lock", "deploy", "--", "bash", "-c", "tail -f /dev/null & wait"]) as holder:
-        child = until(lambda: [pid for pid in holder.session() if Path(f"/proc/{pid}/comm").read_text() == "tail\n"])[0]
+        [child] = until(lambda: named(holder, "tail"))
         os.kill(holder.process.pid, signal.SIGKILL)
         holder.process.wait()
         done = platform.run(["rollback"])
