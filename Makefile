@@ -33,7 +33,7 @@ help: ## List the targets
 setup: .venv/done ## Prepare this machine: Python packages, an engine where none answers, images where no registry does
 	tests/host/engine start >/dev/null && tests/host/images
 
-demo: setup .venv/dev ## Bring up a real platform, deploy over itself under load, show what failed
+demo: setup ## Bring up a real platform, deploy over itself under load, show what failed
 	.venv/bin/python examples/demo.py
 
 up: $(envfile) ## Start PostgreSQL, Redis and the proxy

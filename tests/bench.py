@@ -36,8 +36,8 @@ def main() -> int:
     wanted = arguments()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))  # everything below is cleaned up by its `with`
-    # As a user's shell has it: without .venv/bin, which a `make` around us may have put there.
-    os.environ["PATH"] = ":".join(p for p in os.environ["PATH"].split(":") if Path(p) != ROOT / ".venv" / "bin")
+    # As a user's shell has it: without .venv/bin, which a `make` around us may have put there, and without shims of Python managers.
+    os.environ["PATH"] = ":".join(p for p in os.environ["PATH"].split(":") if Path(p) != ROOT / ".venv/bin" and Path(p).name != "shims")
     size, parts = wanted.size, wanted.parts or [*PARTS, "help"]
     report = Report(ROOT / "var" / "bench", size, wanted.proxy)
     try:

@@ -89,6 +89,12 @@ def service(settings: Settings, name: str) -> dict[str, Any] | None:
     return dict(found[0]) if found else None
 
 
+def publishes(container: str) -> set[int]:
+    """The ports of this host that a container is to publish, whether it runs just now or not."""
+    bindings = inspect(container)["HostConfig"]["PortBindings"] or {}
+    return {int(b["HostPort"]) for each in bindings.values() for b in each}
+
+
 def logs(container: str, tail: int = 20) -> list[str]:
     """The last lines that a container wrote."""
     with _reachable():

@@ -28,7 +28,8 @@ def enough_disk(settings: Settings) -> None:
 def ports_free(settings: Settings) -> None:
     """Stop 78 when a port that the proxy is to publish belongs to somebody else; all of them at once."""
     proxies = [engine.service(settings, name) for name in ("nginx", "caddy")]
-    ours = {p.get("PublicPort") for found in proxies if found and found["State"] == "running" for p in found["Ports"]}
+    # As it was told to publish: one that restarts again and again holds its ports only now and then.
+    ours = {port for found in proxies if found and found["State"] in ("running", "restarting") for port in engine.publishes(found["Id"])}
     taken = [f"{name}={settings[name]} is taken by another program" for name in ("KEEL_HTTP_PORT", "KEEL_HTTPS_PORT")
              if settings.number(name) not in ours and not _can_bind(settings.number(name))]
     if taken:

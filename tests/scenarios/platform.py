@@ -152,11 +152,12 @@ class Platform:
     def containers(self, colour: str = "") -> list[Container]:
         """The application's containers, by name."""
         labels = [f"keel.env={self.name}", "keel.role=app", *([f"keel.colour={colour}"] if colour else [])]
-        return sorted(self.docker.containers.list(all=True, filters={"label": labels}), key=lambda c: str(c.name))
+        return sorted(self.docker.containers.list(all=True, ignore_removed=True, filters={"label": labels}), key=lambda c: str(c.name))
 
     def service(self, name: str) -> Container:
         """The container of a base service, `proxy` for whichever proxy it is."""
-        return self.docker.containers.list(all=True, filters={"label": [f"keel.env={self.name}", f"keel.role={name}"]})[0]
+        labels = [f"keel.env={self.name}", f"keel.role={name}"]
+        return self.docker.containers.list(all=True, ignore_removed=True, filters={"label": labels})[0]
 
     def load(self, **options: Any) -> Load:
         """A light load that goes on until it is stopped: keep-alive and fresh GETs, POSTs of which each must be stored once."""

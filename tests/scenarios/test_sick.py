@@ -26,15 +26,16 @@ class Sick:
     image: Callable[[], str] = images.other
     words: bool = False  # whether the container's last words are to be shown
     smoke: str = ""
+    mended: bool = False  # whether the scenario ends with a good deploy; the others leave that to the next sick one
 
 
 SICK = {
     "exits-at-start": Sick("health-wait", "exit code 1", {"FAULT": "exit-at-start"}, words=True),
-    "never-ready": Sick("health-wait", "not healthy: .*503", {"FAULT": "never-ready", "KEEL_HEALTH_TIMEOUT": "6s"}, words=True),
-    "wrong-port": Sick("health-wait", "connection refused", {"FAULT": "wrong-port", "KEEL_HEALTH_TIMEOUT": "6s"}, words=True),
+    "never-ready": Sick("health-wait", "not healthy: .*503", {"FAULT": "never-ready", "KEEL_HEALTH_TIMEOUT": "5s"}, words=True, mended=True),
+    "wrong-port": Sick("health-wait", "connection refused", {"FAULT": "wrong-port", "KEEL_HEALTH_TIMEOUT": "5s"}, words=True),
     "dies-while-waited-for": Sick("health-wait", "exit code 1", {"FAULT": "ready-then-die", "KEEL_HEALTH_PASSES": "999"}, words=True),
     "dies-before-the-switch": Sick("swap-upstream", "not running", {"FAULT": "ready-then-die", "KEEL_HEALTH_PASSES": "1"}, words=True,
-                                   smoke=UNTIL_DEAD),
+                                   smoke=UNTIL_DEAD, mended=True),
     "smoke-test-fails": Sick("smoke-test", "/events answered 500", {"FAULT": "bad-smoke"}, words=True),
     "migration-fails": Sick("migrate", "its migrations failed", {"FAULT": "migration-fails"}),
     "no-health-check": Sick("start-release", "has no HEALTHCHECK", image=images.unchecked),
@@ -45,9 +46,9 @@ SICK = {
 CADDY = ("exits-at-start", "dies-before-the-switch", "smoke-test-fails")
 
 
-@pytest.mark.parametrize(("platform", "name"), [*(("nginx", name) for name in SICK), *(("caddy", name) for name in CADDY)],
-                         indirect=["platform"])
-def test_never_sees_traffic(platform: Platform, name: str) -> None:
+@pytest.mark.parametrize(("proxy", "name"), [*(("nginx", name) for name in SICK), *(("caddy", name) for name in CADDY)])
+def test_never_sees_traffic(running: Callable[[str], Platform], proxy: str, name: str) -> None:
+    platform = running(proxy)  # with what the sick release before has left: it does not matter
     sick, file, serving = SICK[name], platform.traffic_file.read_text(), platform.serving()
     image = sick.image()
     settings = dict(sick.settings)
@@ -69,15 +70,15 @@ def test_never_sees_traffic(platform: Platform, name: str) -> None:
     # status explains what is left of it, and the next deploy replaces that
     left = {str(c.labels["keel.release"]) for c in platform.containers()} - {s.release for s in platform.traffic().shares}
     status, said = platform.status()
-    assert status == (1 if left else 0), said
+    assert status == (1 if said["problems"] else 0) and len(left) <= 1, said
     for release in left:
         assert any(release in problem and "make deploy" in problem for problem in said["problems"]), said
-    if left:
+    if sick.mended:
         platform.set()
         with platform.unharmed():
             platform.deploy(images.good()).well()
         assert platform.serving() not in left | {serving} and platform.status()[0] == 0
-        assert not left & {c.labels["keel.release"] for c in platform.containers()}
+        assert left and not left & {c.labels["keel.release"] for c in platform.containers()}
 
 
 def script(platform: Platform, text: str) -> str:
