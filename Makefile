@@ -10,11 +10,10 @@ MAKEFLAGS   += --no-builtin-rules --no-print-directory
 unexport ENV
 
 ifeq ($(ENV),)
-ENV         := development
+ENV         := $(or $(KEEL_ENV),development)
 endif
 IMAGE       ?=
 WHAT        ?=
-BATS        ?= tests/*.bats
 export KEEL_ENV := $(ENV)
 # .venv/bin too, so that no command has to find its way there by a second start.
 export PATH := $(CURDIR)/bin:$(CURDIR)/.venv/bin:$(PATH)
@@ -24,8 +23,8 @@ pip_lock    := .venv/bin/uv pip compile --quiet --universal --python-version 3.1
 known       := $(patsubst compose/%.env,%,$(filter-out compose/example.env compose/images.env,$(wildcard compose/*.env)))
 image       := $(if $(IMAGE),pull-image $(IMAGE),build-image)
 
-.PHONY: help setup secrets cert demo up deploy rollback status releases logs down destroy doctor env-check maintenance-on maintenance-off \
-        prune-images pin-images dev lint test test-load bench lock
+.PHONY: help setup secrets cert demo up deploy reload rollback status releases logs down destroy doctor env-check maintenance-on \
+        maintenance-off prune-images pin-images dev lint test test-load bench lock
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +40,9 @@ up: $(envfile) ## Start PostgreSQL, Redis and the proxy
 
 deploy: $(envfile) ## Build (or take IMAGE=NAME@sha256:…), migrate, start, wait, try, switch
 	with-lock deploy -- bash -o pipefail -c '$(image) | migrate | start-release | health-wait | smoke-test | swap-upstream'
+
+reload: $(envfile) ## Put changed settings or a new certificate into force
+	reload-proxy
 
 rollback: $(envfile) ## Switch back to the standby, at once
 	rollback

@@ -77,3 +77,13 @@ gone() { if here "$1"; then echo "$1 is still here" && return 1; fi; }
   is stderr "$stderr" "prune-images: kept 1 images"
   docker rm "keel-$KEEL_ENV-holds" >/dev/null
 }
+
+@test "prune-images: an image of the same name that this environment neither ran nor built is not its own to remove" {
+  local id
+  id=$(docker build --quiet --provenance=false --tag "keel-$KEEL_ENV:foreign" - <<<"FROM $TINY
+LABEL of=$KEEL_ENV-other")
+  KEEL_KEEP_IMAGES=0 keel prune-images
+  exits 0
+  is stdout "$output" ""
+  here "$id"
+}

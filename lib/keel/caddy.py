@@ -79,9 +79,9 @@ class Caddy:
             connection.close()
 
 
-def static() -> str:
-    """A digest of the static files: after an upgrade of them the next switch loads them."""
-    files = sorted((ROOT / "proxy" / "caddy").glob("*[Cc]addy*"))
+def static(env: str) -> str:
+    """A digest of the static files and the certificate: after an upgrade or a renewal the next switch loads them."""
+    files = [*sorted((ROOT / "proxy" / "caddy").glob("*[Cc]addy*")), ROOT / "secrets" / "tls" / env / "cert.pem"]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files if file.is_file())).hexdigest()
 
 

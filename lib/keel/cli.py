@@ -44,7 +44,8 @@ def say(message: str, level: int = 1) -> None:
     if level > _level:
         return
     stamp = "" if sys.stderr.isatty() else time.strftime("%FT%TZ ", time.gmtime())
-    print("\n".join(f"{stamp}{name()}: {line}" for line in message.splitlines()), file=sys.stderr, flush=True)
+    sys.stderr.write("".join(f"{stamp}{name()}: {line}\n" for line in message.splitlines()))  # one write: threads do not mix lines
+    sys.stderr.flush()
 
 
 def warn(message: str) -> None:
@@ -62,6 +63,8 @@ def handles(given: tuple[str, ...]) -> Iterator[str]:
     if given:
         yield from given
         return
+    if sys.stdin is None:
+        raise Stop("stdin is closed", NOTHING, "give a HANDLE, or pipe one in")
     if sys.stdin.isatty():
         raise click.UsageError("give a HANDLE, or pipe one in")
     empty = True
@@ -70,7 +73,7 @@ def handles(given: tuple[str, ...]) -> Iterator[str]:
             empty = False
             yield line.strip()
     if empty:
-        raise Stop("nothing on stdin", NOTHING, "the command to the left failed: read its message")
+        raise Stop("nothing on stdin: the command to the left failed", NOTHING)
 
 
 def one(given: tuple[str, ...]) -> str:
@@ -129,7 +132,8 @@ def _outcome(command: click.Command) -> int:
     signal.signal(signal.SIGTERM, _on_signal)
     try:
         code = command.main(standalone_mode=False) or 0
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return int(code)
     except SystemExit as e:
         return e.code if isinstance(e.code, int) else int(bool(e.code))
@@ -145,7 +149,7 @@ def _outcome(command: click.Command) -> int:
         say(f"hint: {name()} --help", 0)
         return e.exit_code
     except Interrupted as e:
-        say(f"interrupted by {signal.Signals(e.args[0]).name}: nothing is half written; `status` shows what is", 0)
+        say(f"interrupted by {signal.Signals(e.args[0]).name}: `status` says what is live, the same command again finishes the work", 0)
         return 128 + int(e.args[0])
     except BrokenPipeError:
         return 141  # the reader left: not our failure to report twice

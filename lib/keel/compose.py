@@ -10,6 +10,7 @@ from keel.settings import ROOT, Settings, read
 from keel.stop import CONFIG, Stop
 from keel.traffic import COLOURS
 
+SERVICES = ("postgres", "redis", "pgbouncer", "nginx", "caddy")
 # Who the proxy runs as where root owns its folders: no account of this host, and none of the images.
 PROXY_USER = 10001
 

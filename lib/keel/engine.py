@@ -70,6 +70,13 @@ def _replica(settings: Settings, c: dict[str, Any]) -> Replica:
                    labels.get("keel.release", ""), labels.get("keel.colour", ""), c["ImageID"])
 
 
+def migrations(settings: Settings) -> list[str]:
+    """The ids of containers that run migrations of this environment."""
+    with _reachable():
+        found = client().containers(filters={"label": [f"keel.env={settings.env}", "keel.role=migrate"]})
+    return [str(c["Id"]) for c in found]
+
+
 def inspect(container: str) -> dict[str, Any]:
     """All that the engine knows of a container. Raises Stop 1 when there is none of that name."""
     import docker.errors

@@ -64,19 +64,31 @@ def redis(host: str, port: int, password: str = "", timeout: float = 2.0) -> str
     return "" if answer.startswith((b"+PONG", b"-NOAUTH")) else "closed the connection"
 
 
+def plain(address: str) -> str:
+    """An address without the user and password that it may carry."""
+    head, at, tail = address.rpartition("@")
+    return f"{head.partition('://')[0]}://…@{tail}" if at and "://" in head else address
+
+
 def question(url: str) -> Callable[[], str]:
     """What to ask for an address. Raises Stop 2 for a scheme that is not known."""
-    parts = urlsplit(url)
-    host = parts.hostname or "127.0.0.1"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as e:
+        raise Stop(f"{plain(url)}: {e}", USAGE) from None
+    if not host:
+        raise Stop(f"{plain(url)}: names no host", USAGE)
     if parts.scheme in ("http", "https"):
         return lambda: http(url)
-    if parts.scheme == "tcp" and parts.port:
-        return lambda: tcp(host, parts.port or 0)
+    if parts.scheme == "tcp" and port:
+        return lambda: tcp(host, port)
     if parts.scheme in ("postgres", "postgresql"):
-        return lambda: postgres(host, parts.port or 5432)
+        return lambda: postgres(host, port or 5432)
     if parts.scheme == "redis":
-        return lambda: redis(host, parts.port or 6379, unquote(parts.password or ""))
-    raise Stop(f"{url}: neither a release nor an address", USAGE, "a release id, http://…, tcp://HOST:PORT, postgres://… or redis://…")
+        return lambda: redis(host, port or 6379, unquote(parts.password or ""))
+    raise Stop(f"{plain(url)}: neither a release nor an address", USAGE,
+               "a release id, http://…, tcp://HOST:PORT, postgres://… or redis://…")
 
 
 def wait(ask: Callable[[], str], seconds: float, passes: int = 1, every: float = EVERY) -> str:

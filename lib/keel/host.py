@@ -1,10 +1,10 @@
-"""This host: free disk."""
+"""This host: free disk, free ports, and whether an environment of this name is ours."""
 import shutil
 import socket
 from pathlib import Path
 
 from keel import engine
-from keel.settings import Settings
+from keel.settings import ROOT, Settings
 from keel.stop import CONFIG, NO, Stop
 
 
@@ -23,6 +23,25 @@ def enough_disk(settings: Settings) -> None:
             raise Stop(f"not enough disk for {what}: {free(path) >> 20} MiB free at {path}, "
                        f"KEEL_MIN_FREE_DISK={settings['KEEL_MIN_FREE_DISK']}", NO,
                        f"make room: prune-images, docker system df, journalctl --vacuum-size=500M (ENV={settings.env})")
+
+
+def ours(settings: Settings) -> None:
+    """Stop 78 when the environment of this name was started from another checkout or with another state folder: its data is not ours."""
+    for name in ("postgres", "redis", "nginx", "caddy"):
+        found = engine.service(settings, name)
+        theirs = found["Labels"].get("keel.state", "") if found else ""
+        if theirs and theirs != str(settings.path("KEEL_STATE")):
+            raise Stop(f"{settings.env} runs on this host with its state in {theirs}, not in {settings.path('KEEL_STATE')}", CONFIG,
+                       "use that checkout, or give this environment another name (compose/NAME.env and compose/NAME.yml)")
+
+
+def certificate(settings: Settings) -> None:
+    """Stop 78 when the proxy would not start for want of its certificate files."""
+    folder = ROOT / "secrets" / "tls" / settings.env
+    missing = [name for name in ("cert.pem", "key.pem") if not (folder / name).exists()]
+    if settings["KEEL_TLS"] == "files" and missing:
+        raise Stop(f"{folder}: there is no {' and no '.join(missing)}", CONFIG,
+                   f"put them there (mode 0644, the folder is closed), or set KEEL_TLS=acme; for development: make cert ENV={settings.env}")
 
 
 def ports_free(settings: Settings) -> None:

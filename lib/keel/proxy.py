@@ -30,25 +30,43 @@ def current(settings: Settings) -> Traffic:
     try:
         return traffic.parse(file.read_text())
     except ValueError as e:
-        raise Stop(f"{file}: {e}", DATA, f"its predecessor is {file}.previous; maintenance on|off writes it anew") from None
+        raise Stop(f"{file}: {e}", DATA, _back(file)) from None
 
 
 def options(settings: Settings) -> traffic.Options:
     """What goes into the traffic file from the settings. Raises Stop 78."""
     try:
-        return traffic.Options.from_settings(settings, caddy.static() if settings["KEEL_PROXY"] == "caddy" else "")
+        return traffic.Options.from_settings(settings, caddy.static(settings.env) if settings["KEEL_PROXY"] == "caddy" else "")
     except ValueError as e:
         raise Stop(str(e), CONFIG, f"edit {settings.file}; compose/example.env explains each setting") from None
 
 
-
 def prepare(settings: Settings) -> None:
     """Before the proxy starts: a traffic file, from the other proxy's where KEEL_PROXY was changed; 503 at first."""
-    folder = path(settings).parent
-    known = [traffic.parse(file.read_text()) for file in (folder / nginx.Nginx.file, folder / caddy.Caddy.file) if file.exists()]
-    newest = max(known, key=lambda t: t.generation, default=Traffic(1, ()))
-    if not path(settings).exists() or current(settings).generation < newest.generation:
-        state.write(path(settings), _render(settings, newest))
+    there(settings)
+    folder, now = path(settings).parent, current(settings)
+    other = folder / (caddy.Caddy.file if settings["KEEL_PROXY"] == "nginx" else nginx.Nginx.file)
+    try:
+        newest = max(now, traffic.parse(other.read_text()), key=lambda t: t.generation) if other.exists() else now
+    except ValueError:
+        newest = now  # the other proxy's file is no loss as long as this one has its own
+    if not path(settings).exists() or now.generation < newest.generation:
+        state.write(path(settings), _render(settings, newest if newest.generation else Traffic(1, ())))
+
+
+def there(settings: Settings) -> None:
+    """Stop 65 when the traffic file is gone though there was one: nobody would know any more who serves."""
+    file = path(settings)
+    if not file.exists() and _previous(file).exists():
+        raise Stop(f"{file} is gone: it says who serves", DATA, _back(file))
+
+
+def _previous(file: Path) -> Path:
+    return file.with_name(file.name + ".previous")
+
+
+def _back(file: Path) -> str:
+    return f"its predecessor: cp {_previous(file)} {file}\nthen compare with status, and reload-proxy makes it live"
 
 
 def switch(settings: Settings, wanted: Traffic, say: Say) -> Traffic:
@@ -56,11 +74,14 @@ def switch(settings: Settings, wanted: Traffic, say: Say) -> Traffic:
 
     Raises Stop 1 (the proxy refuses it, or it never became live), 69 (the proxy is down), 78 (the file cannot be written).
     """
+    there(settings)
     container, before = probe.running(settings), current(settings)
     new = dataclasses.replace(wanted, generation=before.generation + 1)
     old_text = path(settings).read_text() if path(settings).exists() else _render(settings, before)
-    _put(settings, container, new, say)
+    staged = _stage(settings, container, new)
     try:
+        state.rename(staged, path(settings))
+        say(f"generation {new.generation} written: {describe(new)}")
         _reload_and_prove(settings, container, new.generation)
     except BaseException as e:
         # A new number for the old shares: the proof must not mistake the attempt for its repair.
@@ -84,6 +105,7 @@ def settle(settings: Settings, say: Say) -> None:
 
     Raises as `switch`; a proxy that does not run serves nothing and will read the file.
     """
+    there(settings)
     now = current(settings)
     if run.dry or probe.live(settings) == now.generation:
         return
@@ -93,8 +115,8 @@ def settle(settings: Settings, say: Say) -> None:
     drain(settings, left, say)
 
 
-def _put(settings: Settings, container: str, new: Traffic, say: Say) -> None:
-    """Stage the file in the mounted directory, let the proxy check it, rename it into place."""
+def _stage(settings: Settings, container: str, new: Traffic) -> Path:
+    """Write the file aside in the mounted directory, let the proxy check it, keep the one in force as `.previous`."""
     file = path(settings)
     staged = file.with_name(file.name + ".next")
     try:
@@ -105,11 +127,10 @@ def _put(settings: Settings, container: str, new: Traffic, say: Say) -> None:
             raise Stop(f"{settings['KEEL_PROXY']} refuses generation {new.generation}: {fault}\nnothing was changed", NO,
                        "the settings that go into it are explained in compose/example.env")
         if file.exists():
-            state.write(file.with_name(file.name + ".previous"), file.read_text())
-        state.rename(staged, file)
+            state.write(_previous(file), file.read_text())
     except OSError as e:
         raise Stop(f"{file}: cannot be written: {e.strerror}\nnothing was changed", CONFIG, f"who owns {file.parent}?") from None
-    say(f"generation {new.generation} written: {describe(new)}")
+    return staged
 
 
 def _reload_and_prove(settings: Settings, container: str, generation: int) -> None:

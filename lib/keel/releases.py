@@ -10,9 +10,8 @@ from keel import engine, health, run, state
 from keel.engine import Replica
 from keel.settings import Settings
 from keel.stop import DATA, NO, Stop
-from keel.traffic import Traffic
+from keel.traffic import COLOURS, Traffic
 
-COLOURS = ("blue", "green")
 FORM = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{7}")
 IMAGE = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
 

@@ -3,7 +3,6 @@
 `sh` with its defaults corrected: no tty, errors never truncated, output kept only where it is asked for.
 """
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from keel.stop import UNAVAILABLE, Stop
@@ -23,18 +22,18 @@ class Failed(Exception):
 
 def ask(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
     """The stdout of a program that only reads. Raises Failed, or Stop 69 where it is not installed."""
-    return _run(argv, env, loud=False)
+    return _run(argv, env)
 
 
-def do(argv: Sequence[str], env: Mapping[str, str] | None = None, loud: bool = False) -> str:
-    """The stdout of a program that changes something; with `loud` all it says goes to our stderr as it comes."""
+def do(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
+    """The stdout of a program that changes something; said and not done under --dry-run. Raises as ask."""
     if dry:
         dry(" ".join(argv))
         return ""
-    return _run(argv, env, loud)
+    return _run(argv, env)
 
 
-def _run(argv: Sequence[str], env: Mapping[str, str] | None, loud: bool) -> str:
+def _run(argv: Sequence[str], env: Mapping[str, str] | None) -> str:
     import sh  # here: only commands that start programs pay for it
 
     if show:
@@ -45,15 +44,13 @@ def _run(argv: Sequence[str], env: Mapping[str, str] | None, loud: bool) -> str:
     def said(line: str) -> None:
         del err[:-TAIL]
         err.append(line)
-        if loud:
-            sys.stderr.write(line)
 
     held = os.environ.get("KEEL_LOCK_FD")
     try:
         command = sh.Command(argv[0])
     except sh.CommandNotFound:
         raise Stop(f"{argv[0]}: not installed", UNAVAILABLE, "make doctor ENV=… says what this host lacks") from None
-    result = command(*argv[1:], _out=said if loud else out.append, _err=said, _env={**os.environ, **(env or {})}, _no_out=True,
+    result = command(*argv[1:], _out=out.append, _err=said, _env={**os.environ, **(env or {})}, _no_out=True,
                      _no_err=True, _tty_in=False, _tty_out=False, _truncate_exc=False, _ok_code=list(range(-64, 256)), _in=None,
                      _pass_fds={int(held)} if held else set(), _return_cmd=True)
     if result.exit_code:

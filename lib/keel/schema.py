@@ -14,14 +14,23 @@ TYPES = {
     "size": r"[0-9]{1,6}[kmgt]?",
     "path": r"[^\0]+",
     "url": r"https?://[^\s/]+\S*",
+    "decimal": r"[0-9]{1,3}(\.[0-9]{1,2})?",
+    "memory": r"([6-9]|[1-9][0-9]{1,4})m|[1-9][0-9]{0,2}g",
+    "imagename": r"[a-z0-9]+([._-][a-z0-9]+)*(/[a-z0-9]+([._-][a-z0-9]+)*)*",
+    "registry": r"[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)*",
+    "urlpath": r"/[A-Za-z0-9._~/?=&%-]*",
     "email": r"[^@\s]+@[^@\s]+",
     "flag": r"on|off",
     "command": r".+",
 }
-WANTED = {"port": "a port from 1 to 65535", "number": "a whole number", "count": "a whole number of at least 1",
-         "duration": "a duration with its unit, as 30s, 15m or 1h",
-          "size": "a size, as 512k, 10m or 2g", "host": "a host name", "url": "an http:// or https:// address",
-          "email": "a mail address", "flag": "on or off", "path": "a path", "command": "a command"}
+WANTED = {
+    "port": "a port from 1 to 65535", "number": "a whole number", "count": "a whole number of at least 1",
+    "duration": "a duration with its unit, as 30s, 15m or 1h", "size": "a size, as 512k, 10m or 2g",
+    "memory": "memory of at least 6m, as 256m or 2g", "decimal": "a number, as 0.5 or 2", "host": "a host name",
+    "url": "an http:// or https:// address", "urlpath": "a path that begins with /", "email": "a mail address",
+    "imagename": "a lower-case image name", "registry": "HOST or HOST:PORT, without https://", "flag": "on or off",
+    "path": "a path", "command": "a command",
+}
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 

@@ -3,6 +3,7 @@ from dataclasses import dataclass, field
 
 from keel import engine, lock, probe, proxy, state
 from keel.settings import Settings
+from keel.stop import Stop
 
 BASE = ("postgres", "redis")
 
@@ -59,7 +60,11 @@ def take(settings: Settings) -> Survey:
     if said.live != now.generation:
         said.problems.append(f"the traffic file says generation {now.generation}, the proxy answers {said.live}: a switch was cut short; "
                              f"the next deploy or rollback writes and proves a new one")
-    _releases(settings, said)
+    try:
+        proxy.there(settings)
+        _releases(settings, said)
+    except Stop as gone:
+        said.problems = [f"{gone.message}: {gone.hint}", *said.problems]
     _journal(settings, said)
     return said
 

@@ -25,7 +25,9 @@ def to(settings: Settings, release: str, percent: int, say: Say, drain: bool) ->
     wanted = traffic.Traffic(0, proxy.shares(before, share), before.maintenance)
     state.note(settings.state, command="swap-upstream", step="begin", release=release, share=percent, generation=before.generation)
     container, kind = probe.running(settings), proxy.kind(settings)
-    old = tuple(name for s in before.shares if s.colour != share.colour for name in s.replicas)
+    # Only a release that has nothing more to do is waited for; one that keeps a share never has nothing in flight.
+    served = {s.release for s in before.shares if s.percent}
+    old = tuple(name for s in wanted.shares if not s.percent and s.release in served for name in s.replicas)
     lefts = [kind.in_flight(container, old)]
     if not _configured(settings, before, share):
         # The proxy must know the names of these containers before their first request: configured at 0 % first, then switched.
@@ -41,15 +43,16 @@ def to(settings: Settings, release: str, percent: int, say: Say, drain: bool) ->
     live = proxy.switch(settings, wanted, say)
     state.note(settings.state, command="swap-upstream", step="live", release=release, share=percent, generation=live.generation)
     say(f"live: {proxy.describe(live)} (proven in {time.monotonic() - begin:.2f} s)")
-    drained = not drain or proxy.drain(settings, lambda: next(filter(None, (left() for left in lefts)), ""), say)
+    drained = not drain or not old or proxy.drain(settings, lambda: next(filter(None, (left() for left in lefts)), ""), say)
     state.note(settings.state, command="swap-upstream", step="end", release=release, share=percent, drained=bool(drained))
 
 
 def standby(settings: Settings) -> str:
-    """The release to roll back to: the one at 0 %, or the older of two that serve. Raises Stop 1 when there is none."""
+    """The release to roll back to: the one at 0 %, or of two that serve the one that last had it all. Raises Stop 1 without one."""
     now = proxy.current(settings)
-    waiting = [s for s in now.shares if s.percent == 0] or sorted(now.shares, key=lambda s: s.release)[:-1]
-    if not waiting:
+    whole = [line.get("release") for line in state.history(settings.state) if line.get("step") == "live" and line.get("share") == 100]
+    waiting = [s for s in now.shares if s.percent == 0] or [s for s in now.shares if whole and s.release == whole[-1]]
+    if len(now.shares) < 2 or not waiting:
         raise Stop(f"{settings.env}: there is no standby to roll back to", NO,
                    "releases lists what was; make deploy IMAGE=… deploys it again")
     return waiting[0].release

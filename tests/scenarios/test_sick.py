@@ -31,7 +31,8 @@ class Sick:
 
 SICK = {
     "exits-at-start": Sick("health-wait", "exit code 1", {"FAULT": "exit-at-start"}, words=True),
-    "never-ready": Sick("health-wait", "not healthy: .*503", {"FAULT": "never-ready", "KEEL_HEALTH_TIMEOUT": "5s"}, words=True, mended=True),
+    "never-ready": Sick("health-wait", "not healthy: .*503", {"FAULT": "never-ready", "KEEL_HEALTH_TIMEOUT": "5s"}, words=True,
+                        mended=True),
     "wrong-port": Sick("health-wait", "connection refused", {"FAULT": "wrong-port", "KEEL_HEALTH_TIMEOUT": "5s"}, words=True),
     "dies-while-waited-for": Sick("health-wait", "exit code 1", {"FAULT": "ready-then-die", "KEEL_HEALTH_PASSES": "999"}, words=True),
     "dies-before-the-switch": Sick("swap-upstream", "not running", {"FAULT": "ready-then-die", "KEEL_HEALTH_PASSES": "1"}, words=True,

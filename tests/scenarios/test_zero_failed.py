@@ -76,9 +76,10 @@ def test_ten_deploys_and_five_rollbacks(served: Platform) -> None:
 
 
 def clean(account: Account) -> None:
-    """Nothing failed, of any kind."""
+    """Nothing failed, of any kind, and no client had to ask twice."""
     assert account.data["end"] == "stopped", account.table()
     assert account.faults == 0, account.table()
+    assert all(numbers["retried"] == 0 for numbers in account.data["kinds"].values()), account.table()
     for kind in ("sse", "ws"):
         assert account.data["kinds"][kind]["cuts"] == account.data["kinds"][kind]["missing"] == 0, account.table()
 
