@@ -84,6 +84,6 @@ gone() { if here "$1"; then echo "$1 is still here" && return 1; fi; }
 LABEL of=$KEEL_ENV-other")
   KEEL_KEEP_IMAGES=0 keel prune-images
   exits 0
-  is stdout "$output" ""
+  [[ $output != *"$id"* ]]
   here "$id"
 }

@@ -1,5 +1,6 @@
 """Moving traffic between releases: what swap-upstream and rollback share."""
 import time
+from collections.abc import Callable
 
 from keel import engine, lock, probe, proxy, releases, run, state, traffic
 from keel.proxy import Say
@@ -24,7 +25,21 @@ def to(settings: Settings, release: str, percent: int, say: Say, drain: bool) ->
         raise Stop(f"{release}: is alone: nobody else could take its share", NO, "deploy another release first, or maintenance on")
     wanted = traffic.Traffic(0, proxy.shares(before, share), before.maintenance)
     state.note(settings.state, command="swap-upstream", step="begin", release=release, share=percent, generation=before.generation)
-    container, kind = probe.running(settings), proxy.kind(settings)
+    try:
+        left = _move(settings, share, wanted, say)
+    except BaseException:
+        state.note(settings.state, command="swap-upstream", step="failed", release=release, share=percent)
+        raise
+    live = proxy.current(settings)
+    state.note(settings.state, command="swap-upstream", step="live", release=release, share=percent, generation=live.generation)
+    say(f"live: {proxy.describe(live)} (proven in {time.monotonic() - begin:.2f} s)")
+    drained = not drain or left is None or proxy.drain(settings, left, say)
+    state.note(settings.state, command="swap-upstream", step="end", release=release, share=percent, drained=bool(drained))
+
+
+def _move(settings: Settings, share: traffic.Share, wanted: traffic.Traffic, say: Say) -> Callable[[], str] | None:
+    """Make the shares live; answers what is still in flight on a release that lost its last share, None where none did."""
+    before, container, kind = proxy.current(settings), probe.running(settings), proxy.kind(settings)
     # Only a release that has nothing more to do is waited for; one that keeps a share never has nothing in flight.
     served = {s.release for s in before.shares if s.percent}
     old = tuple(name for s in wanted.shares if not s.percent and s.release in served for name in s.replicas)
@@ -33,18 +48,16 @@ def to(settings: Settings, release: str, percent: int, say: Say, drain: bool) ->
         # The proxy must know the names of these containers before their first request: configured at 0 % first, then switched.
         proxy.switch(settings, _introduced(before, share), say)
         lefts.append(kind.in_flight(container, old))
+    replicas = _all_run(settings, share.release)
     said = probe.reaches(settings, share.colour, replicas)
     if said:
-        _all_run(settings, release)  # one that died meanwhile is the reason
-        raise Stop(f"{release}: ready when asked directly, but not through the proxy: {said}\nno traffic was moved", NO,
+        _all_run(settings, share.release)  # one that died meanwhile is the reason
+        raise Stop(f"{share.release}: ready when asked directly, but not through the proxy: {said}\nno traffic was moved", NO,
                    "is the proxy in the edge network, and does KEEL_APP_PORT match?")
     for replica in replicas:
         engine.keep_alive(replica.id)
-    live = proxy.switch(settings, wanted, say)
-    state.note(settings.state, command="swap-upstream", step="live", release=release, share=percent, generation=live.generation)
-    say(f"live: {proxy.describe(live)} (proven in {time.monotonic() - begin:.2f} s)")
-    drained = not drain or not old or proxy.drain(settings, lambda: next(filter(None, (left() for left in lefts)), ""), say)
-    state.note(settings.state, command="swap-upstream", step="end", release=release, share=percent, drained=bool(drained))
+    proxy.switch(settings, wanted, say)
+    return (lambda: next(filter(None, (left() for left in lefts)), "")) if old else None
 
 
 def standby(settings: Settings) -> str:

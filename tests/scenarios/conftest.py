@@ -1,6 +1,7 @@
 """What the scenarios share: one platform for each proxy, brought up when first asked for, and put in order before each scenario."""
 import contextlib
 import functools
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,6 +12,11 @@ from scenarios.platform import Platform
 # Timeouts that nest, as short as scenarios want them; one replica, where not two are the point.
 SHORT = {"KEEL_SHUTDOWN_TIMEOUT": "8s", "KEEL_STOP_GRACE": "12s", "KEEL_DRAIN_TIMEOUT": "15s", "KEEL_HEALTH_TIMEOUT": "30s",
          "SHUTDOWN_LAMEDUCK": "500ms", "KEEL_REPLICAS": "1"}
+
+
+def pytest_configure() -> None:
+    """A run that is told to end (SIGTERM) cleans up as one that is interrupted at the keyboard."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
