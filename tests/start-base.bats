@@ -84,3 +84,23 @@ teardown_file() {
   exits 0
   [ -n "$(docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=redis --filter health=healthy)" ]
 }
+
+@test "start-base, stop-base: an environment of this name that keeps its state elsewhere is somebody else's: exit 78, nothing is touched" {
+  local before
+  before=$(docker ps -q --no-trunc --filter "label=keel.env=$KEEL_ENV" | sort)
+  for command in start-base stop-base; do
+    KEEL_STATE=$TREE/elsewhere keel $command
+    exits 78
+    has "error: $KEEL_ENV runs on this host with its state in $TREE/state, not in $TREE/elsewhere" "$stderr"
+  done
+  is containers "$(docker ps -q --no-trunc --filter "label=keel.env=$KEEL_ENV" | sort)" "$before"
+}
+
+@test "start-base: no certificate: exit 78 before anything is started" {
+  mv "secrets/tls/$KEEL_ENV/cert.pem" aside.pem
+  keel start-base
+  mv aside.pem "secrets/tls/$KEEL_ENV/cert.pem"
+  exits 78
+  has "there is no cert.pem" "$stderr"
+  has "make cert ENV=$KEEL_ENV" "$stderr"
+}

@@ -96,7 +96,7 @@ postgres     Up " "$output"
   exits 65
   is stdout "$output" ""
   has "status: error: $TREE/$file: " "$stderr"
-  has "status: hint: its predecessor is $TREE/$file.previous" "$stderr"
+  has "status: hint: its predecessor: cp $TREE/$file.previous $TREE/$file" "$stderr"
 }
 
 @test "status: a replica that does not run" {

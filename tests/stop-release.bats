@@ -33,7 +33,7 @@ teardown_file() {
   exits 1
   is stdout "$output" ""
   is stderr "$stderr" "stop-release: error: $A: serves 100 % of the traffic
-stop-release: hint: move the traffic first: rollback, or deploy another"
+stop-release: hint: move the traffic first: swap-upstream OTHER-RELEASE, or deploy"
   is containers "$(replicas | wc -l)" 2
 }
 
