@@ -108,8 +108,9 @@ def finishes(platform: Platform, image: str) -> None:
     code, said = platform.status()
     assert code == 0 and not said["problems"], said
     assert platform.get("/version").json()["release"] == release
-    roles = [c.labels["keel.role"] for c in platform.docker.containers.list(all=True, filters={"label": f"keel.env={platform.name}"})]
-    assert sorted(roles) == ["app", "app", "postgres", "proxy", "redis"], roles
+    found = platform.docker.containers.list(all=True, filters={"label": f"keel.env={platform.name}"})
+    assert {c.labels["keel.role"] for c in found} == {"app", "postgres", "proxy", "redis"}, found
+    assert {c.labels["keel.release"] for c in platform.containers()} == {s.release for s in platform.traffic().shares}, found
 
 
 @pytest.mark.parametrize("platform", ["nginx"], indirect=True)
