@@ -67,6 +67,7 @@ def handles(given: tuple[str, ...]) -> Iterator[str]:
         raise Stop("stdin is closed", NOTHING, "give a HANDLE, or pipe one in")
     if sys.stdin.isatty():
         raise click.UsageError("give a HANDLE, or pipe one in")
+    warm_up()
     empty = True
     for line in sys.stdin:
         if line.strip():
@@ -74,6 +75,14 @@ def handles(given: tuple[str, ...]) -> Iterator[str]:
             yield line.strip()
     if empty:
         raise Stop("nothing on stdin: the command to the left failed", NOTHING)
+
+
+def warm_up() -> None:
+    """Import what takes long while the command to the left works: in a pipe it is on nobody's way."""
+    from keel import engine
+
+    run.warm_up()
+    engine.warm_up()
 
 
 def one(given: tuple[str, ...]) -> str:

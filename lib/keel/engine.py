@@ -40,6 +40,11 @@ def client(timeout: int = 60) -> Any:
         return docker.APIClient(timeout=timeout, version="auto", **kwargs_from_env())
 
 
+def warm_up() -> None:
+    """Import the SDK before it is needed; asks the engine nothing."""
+    import docker.utils  # noqa: F401
+
+
 @contextmanager
 def _reachable() -> Iterator[None]:
     import docker.errors

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from keel.stop import USAGE, Stop
 
-EVERY = 0.1  # seconds between two questions
+EVERY = 0.05  # seconds between two questions
 WORDS = ("No such file or directory", "Permission denied", "Connection refused", "timed out", "No route to host",
          "Name or service not known", "Connection reset by peer", "RemoteDisconnected", "Connection aborted")
 

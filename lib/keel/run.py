@@ -33,6 +33,11 @@ def do(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
     return _run(argv, env)
 
 
+def warm_up() -> None:
+    """Import `sh` before it is needed."""
+    import sh  # noqa: F401
+
+
 def _run(argv: Sequence[str], env: Mapping[str, str] | None) -> str:
     import sh  # here: only commands that start programs pay for it
 
