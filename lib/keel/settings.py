@@ -67,10 +67,6 @@ class Settings:
         """The Compose project of what must not blink; a colour's is this and `-blue` or `-green`."""
         return f"keel-{self.env}"
 
-    def app(self) -> dict[str, str]:
-        """The variables that are handed to the application as they stand."""
-        return {name: self[name] for name, v in self.variables.items() if v.app}
-
 
 def environment() -> str:
     """The name in KEEL_ENV. Raises Stop 78 when there is none or no such file."""
