@@ -59,8 +59,9 @@ mirror() {
     done < <(apt-get indextargets --format '$(REPO_URI)|$(SIGNED_BY)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)|$(CREATED_BY)' |
         awk -F'|' -v own="$(codename)" \
             '$3 == own && $4 == "main" && ($5 == "" || $5 == "Debian") && $6 == "Packages" { print $1 "|" $2 }')
+    [ -n "$found" ] || stop_with 69 "apt names no archive of $(codename)" "sources.list(5): which mirror does this machine use?"
     case ${signed:-} in /*) ;; *) signed=$KEYRING ;; esac
-    printf '%s %s\n' "${found:-http://deb.debian.org/debian}" "$signed"
+    printf '%s %s\n' "$found" "$signed"
 }
 
 # apt with lists, sources and cache of its own: the system's are neither read (they may be empty or broken) nor written.
@@ -73,9 +74,10 @@ own_apt() {
 
 # apt_update SUITE…
 apt_update() {
-    local dir=$HOST_DIR/apt uri signed
+    local dir=$HOST_DIR/apt said uri signed
     mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
-    read -r uri signed < <(mirror)
+    said=$(mirror)
+    read -r uri signed <<<"$said"
     printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\n' "$uri" "$(printf '%s\n' "$@" | sort -u | paste -sd ' ')" \
         >"$dir/own.sources"
     [ ! -f "$signed" ] || printf 'Signed-By: %s\n' "$signed" >>"$dir/own.sources"
@@ -126,7 +128,8 @@ npm_registries() {
 npm_tarball() {
     local registry
     registry=$(npm_registries | sed -n 's/^registry *= *//p' | tail -n 1)
-    registry=${registry:-https://registry.npmjs.org}
+    if [ -z "$registry" ] && command -v npm >/dev/null; then registry=$(npm config get registry); fi
+    [ -n "$registry" ] || stop_with 69 "this machine names no npm registry" "npm config set registry URL, or a line registry=URL in ~/.npmrc"
     python3 -c 'import sys, urllib.request; sys.stdout.buffer.write(urllib.request.urlopen(sys.argv[1], timeout=60).read())' \
         "${registry%/}/$1/-/$1-$2.tgz" >"$4" || stop_with 69 "could not fetch $1 $2 from the npm registry at $registry"
     echo "$3  $4" | sha512sum --check --quiet >&2 || stop_with 65 "$1 $2 from $registry is not what was pinned"
