@@ -63,10 +63,22 @@ logs: hint: make deploy ENV=$KEEL_ENV"
   # It is written once a second.
   for _ in {1..100}; do
     public /asked-by-us >/dev/null
-    keel logs --tail 5 proxy
+    keel logs --tail 5 access
     [[ "$output" != *asked-by-us* ]] || return 0
   done
   has asked-by-us "$output"
+}
+
+@test "logs: the access log of Caddy is a file beside the traffic file" {
+  KEEL_PROXY=caddy keel logs access
+  exits 1
+  is stdout "$output" ""
+  has "proxy/access.log: not there" "$stderr"
+  printf '{"n":%s}\n' 1 2 3 >"state/$KEEL_ENV/proxy/access.log"
+  KEEL_PROXY=caddy keel logs --tail 2 access
+  exits 0
+  is stdout "$output" '{"n":2}
+{"n":3}'
 }
 
 @test "logs: --follow goes on until it is interrupted" {

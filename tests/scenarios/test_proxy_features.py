@@ -166,8 +166,9 @@ class Rig:
         return s
 
     def log(self) -> list[dict[str, object]]:
-        """The access log: the lines on stdout that are JSON."""
-        return [json.loads(line) for line in docker("logs", self.container).splitlines() if line.startswith("{") and '"status"' in line]
+        """The access log: nginx's stdout, Caddy's file; the lines that are JSON."""
+        text = docker("logs", self.container) if self.proxy == "nginx" else (self.file.parent / "access.log").read_text()
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{") and '"status"' in line]
 
     def close(self) -> None:
         docker("rm", "-f", "-v", *self.started, check=False)
