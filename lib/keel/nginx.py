@@ -1,5 +1,8 @@
 """nginx as the proxy: how it is checked, reloaded and watched."""
+import os
+import signal
 from collections.abc import Callable
+from pathlib import Path
 
 from keel import engine, traffic
 from keel.stop import NO, UNAVAILABLE, Stop
@@ -26,8 +29,10 @@ class Nginx:
         """Returns before it is live. Raises Stop 1 when nginx says no, 69 when its container is gone.
 
         Never `docker kill -s HUP`: whatever the signal, the engine notes that somebody stopped the container by hand, and does not start
-        it again after a crash or its own restart.
+        it again after a crash or its own restart. The signal itself takes a tenth of the time of a program in the container.
         """
+        if _hang_up(container):
+            return
         code, said = engine.execute(container, ["nginx", "-c", "/etc/nginx/keel/nginx.conf", "-s", "reload"])
         if code:
             raise Stop(f"nginx does not reload: {said.strip()}", NO, "logs proxy")
@@ -42,6 +47,21 @@ class Nginx:
             return f"{len(still)} old workers still have connections" if still else ""
 
         return left
+
+
+def _hang_up(container: str) -> bool:
+    """Whether HUP was sent; False for an engine on another machine (the pid is somebody else's here) or another user's nginx.
+
+    The container's first process is the engine's init, which passes signals on.
+    """
+    pid = int(engine.inspect(container)["State"]["Pid"])
+    try:
+        if not pid or container not in Path(f"/proc/{pid}/cgroup").read_text():
+            return False
+        os.kill(pid, signal.SIGHUP)
+    except OSError:
+        return False
+    return True
 
 
 def _workers(container: str) -> list[int]:

@@ -48,7 +48,7 @@ def serves_again(platform: Platform, container: Container, since: float) -> bool
     known = {f"{address(platform, container)}:3000", f"{container.name}:3000"}
     done = platform.run(["logs", "--tail", "20000", "access"]).well()
     lines = (json.loads(line[line.index("{"):]) for line in done.stdout.splitlines() if "{" in line)
-    return any(moment(line["time"]) >= since and line["upstream"] in known and line["status"] == 200 for line in lines if "upstream" in line)
+    return any(line.get("upstream") in known and line["status"] == 200 and moment(line["time"]) >= since for line in lines)
 
 
 def moment(text: str) -> float:
