@@ -103,3 +103,75 @@ address() {
   is stdout "$output" ""
   has "'30': a duration with its unit, as 30s, 15m or 1h is wanted" "$stderr"
 }
+
+# server WHAT: what listens on $PORT: `deaf` takes connections and never answers, `curt` says so and closes. Its words are on ${SERVER[0]}.
+server() {
+  coproc SERVER { exec python3 -c '
+import socket, sys
+s = socket.create_server(("127.0.0.1", 0))
+print(s.getsockname()[1], flush=True)
+kept = []
+while True:
+    kept.append(s.accept()[0])
+    if sys.argv[1] == "curt":
+        kept.pop().close()
+        print("asked", flush=True)
+' "$1" 3>&-; }
+  # shellcheck disable=SC2153
+  LISTENER=$SERVER_PID
+  read -r PORT <&"${SERVER[0]}"
+}
+
+@test "health-wait: interrupted while it waits: 130 or 143, and it says how to go on" {
+  local code waiter
+  server curt
+  for signal in "INT 130" "TERM 143"; do
+    bin/health-wait "postgres://127.0.0.1:$PORT" "tcp://127.0.0.1:$PORT" >said 2>words 3>&- &
+    waiter=$!
+    read -r _ <&"${SERVER[0]}"
+    kill "-${signal% *}" "$waiter"
+    code=0
+    wait "$waiter" || code=$?
+    is code "$code" "${signal#* }"
+    is stdout "$(cat said)" ""
+    is stderr "$(cut -d' ' -f2- words)" \
+      "health-wait: interrupted by SIG${signal% *}: \`status\` says what is live, the same command again finishes the work"
+  done
+  kill "$LISTENER"
+}
+
+@test "health-wait: an address that is none: usage, with the reason" {
+  local url
+  while read -r url words; do
+    keel health-wait "$url"
+    exits 2
+    is stdout "$output" ""
+    is "reason for $url" "${stderr%%$'\n'*}" "health-wait: error: $url: $words"
+  done <<'END'
+tcp://127.0.0.1:70000 port out of range 0-65535
+tcp://127.0.0.1:x port could not be cast to integer value as 'x'
+tcp://[::1:5432 invalid IPv6 URL
+tcp://:5432 names no host
+tcp://127.0.0.1 neither a release nor an address
+END
+}
+
+@test "health-wait: a name that does not resolve: exit 1 says so" {
+  for url in tcp://no-such-host.invalid:1 postgres://no-such-host.invalid redis://no-such-host.invalid http://no-such-host.invalid/; do
+    keel health-wait --timeout 0s "$url"
+    exits 1
+    is stdout "$output" ""
+    [[ "$stderr" =~ ^"health-wait: error: $url: not healthy: "(name or service not known|temporary failure in name resolution)$ ]]
+  done
+}
+
+@test "health-wait: who takes the connection and never answers: exit 1, timed out, for all kinds alike" {
+  server deaf
+  for url in "postgres://127.0.0.1:$PORT" "redis://127.0.0.1:$PORT" "http://127.0.0.1:$PORT/"; do
+    keel health-wait --timeout 0s "$url"
+    exits 1
+    is stdout "$output" ""
+    is stderr "$stderr" "health-wait: error: $url: not healthy: timed out"
+  done
+  kill "$LISTENER"
+}

@@ -112,6 +112,20 @@ has_text() { [[ $1 == *"$2"* ]]; }
   all_well
 }
 
+@test "manners: a filter whose stdin is closed does nothing and exits 66" {
+  some_secrets
+  for name in "${FILTERS[@]}"; do
+    # shellcheck disable=SC2016
+    run --separate-stderr bash -c 'exec "bin/$0" <&-' "$name"
+    must "$name" "exits $status" same "$status" 66
+    must "$name" "writes on stdout: $output" empty "$output"
+    must "$name" "says: $stderr" has_text "$stderr" "$name: error: stdin is closed"
+    must "$name" "no hint: $stderr" has_text "$stderr" "$name: hint: give a HANDLE, or pipe one in"
+  done
+  must var "something was written" test ! -e var/development
+  all_well
+}
+
 @test "manners: no environment: exit 78, the reason, and what to type" {
   unset KEEL_ENV
   for name in "${COMMANDS[@]}"; do

@@ -73,3 +73,42 @@ migrate: hint: the release that serves goes on; mend the migration"
   has '"step": "failed"' "$(tail -n 1 "state/$KEEL_ENV/history")"
   is left "$(docker ps -aq --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=migrate)" ""
 }
+
+# running: the container in which migrations run now, or nothing.
+running() { docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=migrate; }
+
+# cut: begin a migration that does not end, in a session of its own; returns when it runs. Its pid, and so its session, is $CUT.
+cut() {
+  KEEL_MIGRATE_COMMAND="sleep 600" setsid bin/migrate "$IMAGE" >said 2>&1 3>&- &
+  CUT=$!
+  until [ -n "$(running)" ]; do kill -0 "$CUT"; done
+}
+
+@test "migrate: SIGTERM while the migration runs: exit 143, its container is stopped, the next one runs" {
+  cut
+  kill -TERM "$CUT"
+  local code=0
+  wait "$CUT" || code=$?
+  is code "$code" 143
+  has "migrate: interrupted by SIGTERM: " "$(cat said)"
+  is left "$(docker ps -aq --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=migrate)" ""
+  keel migrate -q "$IMAGE"
+  exits 0
+}
+
+@test "migrate: killed while the migration runs: the next one is 75 and names the container that goes on" {
+  local pid container
+  cut
+  for pid in $(ps -o pid= -s "$CUT"); do kill -KILL "$pid" 2>/dev/null || true; done
+  wait "$CUT" || true
+  container=$(running)
+  keel migrate "$IMAGE"
+  exits 75
+  is stdout "$output" ""
+  is stderr "$stderr" "migrate: error: $KEEL_ENV: a migration that was cut off still runs: container $container
+migrate: hint: docker logs --follow $container, then again; or docker stop $container"
+  docker stop --time 1 "$container" >/dev/null
+  keel migrate -q "$IMAGE"
+  exits 0
+  is stdout "$output" "$IMAGE"
+}

@@ -86,3 +86,40 @@ teardown_file() {
   has $'\n200' "$output"
   cp aside "state/$KEEL_ENV/proxy/traffic.conf"
 }
+
+# served: the fingerprint of the certificate that a new connection gets; there: of the one that lies in the file.
+served() { openssl s_client -connect "127.0.0.1:$(port)" -servername events.test </dev/null 2>/dev/null | openssl x509 -noout -fingerprint; }
+
+there() { openssl x509 -in "secrets/tls/$KEEL_ENV/cert.pem" -noout -fingerprint; }
+
+renew() { rm "secrets/tls/$KEEL_ENV/cert.pem" && bin/dev-cert -q; }
+
+@test "reload-proxy: nginx: a renewed certificate is served from the reload on, and not before" {
+  local old
+  old=$(there)
+  is served "$(served)" "$old"
+  renew
+  [ "$(there)" != "$old" ]
+  is served "$(served)" "$old"
+  keel reload-proxy -q
+  exits 0
+  is served "$(served)" "$(there)"
+}
+
+@test "reload-proxy, swap-upstream: Caddy: a renewed certificate is served from the reload or the switch on, and not before" {
+  local old digest file=state/$KEEL_ENV/proxy/traffic.caddy
+  set_env KEEL_PROXY=caddy
+  up
+  for command in reload-proxy "swap-upstream $A"; do
+    old=$(there)
+    digest=$(grep -o 'keel-config [0-9a-f]*' "$file")
+    is served "$(served)" "$old"
+    renew
+    is served "$(served)" "$old"
+    # shellcheck disable=SC2086
+    keel $command
+    exits 0
+    is served "$(served)" "$(there)"
+    [ "$(grep -o 'keel-config [0-9a-f]*' "$file")" != "$digest" ]
+  done
+}

@@ -61,6 +61,17 @@ rollback: hint: releases lists what was; make deploy IMAGE=… deploys it again"
   is serving "$(serving)" "$B"
 }
 
+@test "rollback: two releases share the traffic: back to the one that last had all of it, whatever its share" {
+  for share in 20 70; do
+    bin/swap-upstream -q --share $share "$A"
+    keel rollback
+    exits 0
+    is stdout "$output" "$(cat B)"
+    has "rollback: live: $(cat B) (green) 100 %, $A (blue) 0 % (proven in " "$stderr"
+    is serving "$(serving)" "$(cat B)"
+  done
+}
+
 @test "rollback: --dry-run names the standby and changes nothing" {
   keel rollback --dry-run
   exits 0

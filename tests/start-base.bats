@@ -104,3 +104,20 @@ teardown_file() {
   has "there is no cert.pem" "$stderr"
   has "make cert ENV=$KEEL_ENV" "$stderr"
 }
+
+@test "start-base: a service that is sick: exit 69 with its last words; mended, it comes up" {
+  cp compose/base.yml aside
+  sed -i 's/^ *appendonly yes$/&\n        no-such-directive 7/' compose/base.yml
+  keel start-base
+  mv aside compose/base.yml
+  exits 69
+  is stdout "$output" ""
+  has "start-base: error: keel-$KEEL_ENV: does not come up" "$stderr"
+  has "start-base: error: last lines of keel-$KEEL_ENV-redis-1:
+start-base: error:   | " "$stderr"
+  has no-such-directive "$stderr"
+  hasnt "last lines of keel-$KEEL_ENV-postgres-1" "$stderr"
+  has "start-base: hint: make doctor ENV=$KEEL_ENV; logs postgres|redis|proxy" "$stderr"
+  keel start-base
+  exits 0
+}

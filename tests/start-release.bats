@@ -95,6 +95,27 @@ $KEEL_ENV app blue"
   bin/health-wait -q "$after" | bin/swap-upstream -q >serving
 }
 
+@test "start-release: Compose does not take the files: exit 78 while the standby still stands, and rollback finds it" {
+  local standing
+  release "$IMAGE" >next
+  bin/swap-upstream -q <next
+  standing=$(replicas | sort)
+  for file in compose/app.yml "compose/$KEEL_ENV.yml"; do
+    cp "$file" aside
+    sed -i 's/^  app:/  app: [/' "$file"
+    keel start-release "$IMAGE"
+    mv aside "$file"
+    exits 78
+    is stdout "$output" ""
+    has "start-release: error: $IMAGE: Compose does not take the settings" "$stderr"
+    has "start-release: error: nothing was changed" "$stderr"
+    is containers "$(replicas | sort)" "$standing"
+  done
+  keel rollback -q
+  exits 0
+  is stdout "$output" "$(cat serving)"
+}
+
 @test "start-release: never on a colour that serves" {
   keel start-release -q "$IMAGE"
   exits 0

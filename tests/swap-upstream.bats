@@ -70,14 +70,26 @@ print(*sorted(s["release"] + " " + str(s["percent"]) for s in shares) or ["nobod
   has "\"release\":\"$A\"" "$output"
 }
 
-@test "swap-upstream: a share: both serve, in that proportion in the traffic file" {
+@test "swap-upstream: a share: both serve, in that proportion; nobody lost its last share, so nobody is waited for" {
   B=$(release "$IMAGE")
   echo "$B" >B
+  public '/slow?seconds=8' >slow 3>&- &
+  local slow=$!
   keel swap-upstream --share 5 "$B"
   exits 0
+  hasnt drain "$stderr"
+  kill "$slow"
   is stdout "$output" "$B"
   has "swap-upstream: live: $A (blue) 95 %, $B (green) 5 % (proven in " "$stderr"
   is shares "$(shares)" "$(printf '%s\n' "$A 95" "$B 5" | sort)"
+}
+
+@test "swap-upstream: the last share is taken away again: what is in flight is waited for" {
+  B=$(cat B)
+  keel swap-upstream --share 0 "$B"
+  exits 0
+  has "swap-upstream: live: $A (blue) 100 %, $B (green) 0 % (proven in " "$stderr"
+  has "swap-upstream: drained in " "$stderr"
 }
 
 @test "swap-upstream: all of it: the release before is the standby; what was in flight is waited for" {

@@ -1,7 +1,7 @@
 """The container engine: what runs where, its logs, and the few things we ask it to do (docker SDK)."""
+import contextlib
 import functools
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def warm_up() -> None:
     import docker.utils  # noqa: F401
 
 
-@contextmanager
+@contextlib.contextmanager
 def _reachable() -> Iterator[None]:
     import docker.errors
     import requests
@@ -161,10 +161,20 @@ def stop(containers: list[str]) -> dict[str, int]:
     """Stop containers side by side, each within its own grace, and remove them; their exit codes by id (137: it had to be killed)."""
     from concurrent.futures import ThreadPoolExecutor
 
+    import docker.errors
+
     def one(container: str) -> int:
-        client().stop(container)
-        code = int(client().inspect_container(container)["State"]["ExitCode"])
-        client().remove_container(container, force=True)
+        code = 0
+        try:
+            client().stop(container)
+            code = int(client().inspect_container(container)["State"]["ExitCode"])
+            client().remove_container(container, force=True)
+        except docker.errors.APIError as e:
+            if e.status_code == 409:  # `docker compose run --rm`, whose container it is, removes it just now
+                with contextlib.suppress(docker.errors.NotFound):
+                    client().wait(container, condition="removed")
+            elif e.status_code != 404:
+                raise
         return code
 
     if run.dry:

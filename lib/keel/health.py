@@ -9,7 +9,8 @@ from keel.stop import USAGE, Stop
 
 EVERY = 0.05  # seconds between two questions
 WORDS = ("No such file or directory", "Permission denied", "Connection refused", "timed out", "No route to host",
-         "Name or service not known", "Connection reset by peer", "RemoteDisconnected", "Connection aborted")
+         "Name or service not known", "Temporary failure in name resolution", "Connection reset by peer", "RemoteDisconnected",
+         "Connection aborted")
 
 
 def http(url: str, timeout: float = 2.0) -> str:
@@ -76,7 +77,7 @@ def question(url: str) -> Callable[[], str]:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError as e:
-        raise Stop(f"{plain(url)}: {e}", USAGE) from None
+        raise Stop(f"{plain(url)}: {str(e)[:1].lower()}{str(e)[1:]}", USAGE) from None
     if not host:
         raise Stop(f"{plain(url)}: names no host", USAGE)
     if parts.scheme in ("http", "https"):
