@@ -88,7 +88,9 @@ teardown_file() {
 }
 
 # served: the fingerprint of the certificate that a new connection gets; there: of the one that lies in the file.
-served() { openssl s_client -connect "127.0.0.1:$(port)" -servername events.test </dev/null 2>/dev/null | openssl x509 -noout -fingerprint; }
+served() {
+  openssl s_client -connect "127.0.0.1:$(port)" -servername events.test </dev/null 2>/dev/null | openssl x509 -noout -fingerprint
+}
 
 there() { openssl x509 -in "secrets/tls/$KEEL_ENV/cert.pem" -noout -fingerprint; }
 

@@ -129,7 +129,7 @@ npm_tarball() {
     local registry
     registry=$(npm_registries | sed -n 's/^registry *= *//p' | tail -n 1)
     if [ -z "$registry" ] && command -v npm >/dev/null; then registry=$(npm config get registry); fi
-    [ -n "$registry" ] || stop_with 69 "this machine names no npm registry" "npm config set registry URL, or a line registry=URL in ~/.npmrc"
+    [ -n "$registry" ] || stop_with 69 "this machine names no npm registry" "npm config set registry URL, or registry=URL in ~/.npmrc"
     python3 -c 'import sys, urllib.request; sys.stdout.buffer.write(urllib.request.urlopen(sys.argv[1], timeout=60).read())' \
         "${registry%/}/$1/-/$1-$2.tgz" >"$4" || stop_with 69 "could not fetch $1 $2 from the npm registry at $registry"
     echo "$3  $4" | sha512sum --check --quiet >&2 || stop_with 65 "$1 $2 from $registry is not what was pinned"
