@@ -13,7 +13,7 @@ from typing import Any
 
 WEED = Path(sys.executable).parent / "weed"
 ADMIN, WRITER = ("admin", "admin-secret-of-the-tests"), ("writer", "writer-secret-of-the-tests")
-STOP, READY = 20, 60  # seconds: it takes up to 15 to stop
+STOP, READY = 30, 60  # seconds: it takes up to 20 to stop
 
 
 def free_ports(count: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""A store that is a folder: whole files or none (temp file, fsync, rename, fsync of the folder).
+"""A store that is a folder: whole files or none (temp file, fsync, rename, fsync of the folder); it needs hard links.
 
 The folder must exist: it may be the mount point of a disk that is not there. A lock is a file `.NAME.locked` beside the object: it keeps
 these commands from deleting or replacing it, and nobody else. Names that begin with a dot are ours and are never listed.
