@@ -109,7 +109,7 @@ class Server:
         client.create_bucket(Bucket=name, **({"ObjectLockEnabledForBucket": True} if lock else {}))
         if versioned:
             client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
-        deny = {"Effect": "Deny", "Principal": {"AWS": ["arn:aws:iam:::user/writer"]}, "Resource": [f"arn:aws:s3:::{name}/*"],
+        deny = {"Effect": "Deny", "Principal": {"AWS": ["arn:aws:iam::000000000000:user/writer"]}, "Resource": [f"arn:aws:s3:::{name}/*"],
                 "Action": ["s3:DeleteObject", "s3:DeleteObjectVersion"]}
         client.put_bucket_policy(Bucket=name, Policy=json.dumps({"Version": "2012-10-17", "Statement": [deny]}))
         return name

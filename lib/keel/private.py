@@ -36,7 +36,7 @@ def close(path: Path) -> None:
 
 
 def fill(env: str) -> list[str]:
-    """Give every required secret of the schema that has no value yet a random one, in secrets/ENV.env; their names. Raises Stop 78, OSError.
+    """Give every required secret that has no value yet a random one, in secrets/ENV.env; their names. Raises Stop 78, OSError.
 
     192 bits as hexadecimal: no character that a URL, a shell, Compose or an env file could read as anything else.
     """

@@ -45,4 +45,5 @@ def speaking(url: str, key: str) -> Iterator[None]:
     except e.ParamValidationError as error:
         raise Stop(f"{what}: {str(error).splitlines()[-1].lower()}", CONFIG, "correct the URL of the store") from None
     except (e.BotoCoreError, e.HTTPClientError) as error:
-        raise Stop(f"{what}: the store does not answer ({type(error).__name__})", UNAVAILABLE, "again later; is KEEL_S3_ENDPOINT right?") from None
+        raise Stop(f"{what}: the store does not answer ({type(error).__name__})", UNAVAILABLE,
+                   "again later; is KEEL_S3_ENDPOINT right?") from None

@@ -1,7 +1,8 @@
 """A store that is a bucket, by boto3: S3 and what speaks like it.
 
-Credentials: the profile of the URL (?profile=NAME, in AWS's shared files), else AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN,
-else what boto3 finds (AWS_PROFILE, the role of the machine). Only single deletes: DeleteObjects differs too much between providers.
+Credentials: the profile of the URL (?profile=NAME, in AWS's shared files), else AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
+AWS_SESSION_TOKEN, else what boto3 finds (AWS_PROFILE, the role of the machine).
+Only single deletes: DeleteObjects differs between providers.
 """
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -109,6 +110,18 @@ class Bucket:
         if not self._rehearsed("delete", key):
             with self._speaking(key):
                 self.client.delete_object(**self._where(key))
+
+    def purge(self, prefix: str) -> list[str]:
+        """Delete every version and delete marker for good; the keys of those that stay. Only for what store-check wrote."""
+        left = []
+        for page in self._pages("list_object_versions", prefix):
+            for v in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
+                try:
+                    with self._speaking(self._key(v["Key"])):
+                        self.client.delete_object(Bucket=self.name, Key=v["Key"], VersionId=v["VersionId"])
+                except Stop:
+                    left.append(self._key(v["Key"]))
+        return left
 
     def versions(self, prefix: str, as_of: datetime) -> Iterator[stores.Object]:
         best: stores.Object | None = None
