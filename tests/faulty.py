@@ -10,7 +10,8 @@ Fault = Callable[[str, str, int], str]  # method, path, number of the request am
 
 
 class Proxy(ThreadingHTTPServer):
-    """`fault` says for each request: pass, busy (503), lie (200 with an error), cut (answer nothing), hang (until let go), skew, half (cut the answer)."""
+    """`fault` says for each request: pass, busy (503), lie (200 with an error), missing (501), expired, cut (in the middle of the request),
+    half (in the middle of the answer), lost (done and not answered), hang (until let go) or skew (another time in the answer)."""
 
     daemon_threads = True
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from keel import multipart, stores
-from keel.s3_errors import speaking
 from keel.stop import Stop
+from keel.store_errors import of_s3
 from keel.store_s3 import Bucket
 
 SKEW = 60  # seconds; S3 itself refuses 15 minutes
@@ -148,7 +148,7 @@ def _checksums(bucket: Bucket, key: str) -> str:
 
 
 def _versioning(bucket: Bucket) -> str:
-    with speaking(bucket.url, ""):
+    with of_s3(bucket.url, ""):
         status = bucket.client.get_bucket_versioning(Bucket=bucket.name).get("Status", "never enabled")
     if status != "Enabled":
         raise Stop(f"{status.lower()}: what is deleted or overwritten is gone, restore --as-of cannot help")
@@ -156,16 +156,16 @@ def _versioning(bucket: Bucket) -> str:
 
 
 def _object_lock(bucket: Bucket) -> str:
-    with speaking(bucket.url, ""):
+    with of_s3(bucket.url, ""):
         lock = bucket.client.get_object_lock_configuration(Bucket=bucket.name)["ObjectLockConfiguration"]
     if lock.get("ObjectLockEnabled") != "Enabled":
         raise Stop("the bucket has no Object Lock")
     rule = lock.get("Rule", {}).get("DefaultRetention")
-    return f"default: {rule['Mode'].lower()} for {rule.get('Days') or rule.get('Years')} {'days' if rule.get('Days') else 'years'}" if rule else ""
+    return f"the bucket's default is {rule['Mode'].lower()}: what store-check wrote may stay" if rule else ""
 
 
 def _clock(bucket: Bucket) -> str:
-    with speaking(bucket.url, ""):
+    with of_s3(bucket.url, ""):
         said = bucket.client.head_bucket(Bucket=bucket.name)["ResponseMetadata"]["HTTPHeaders"].get("date")
     if not said:
         raise Stop("the store does not say its time")

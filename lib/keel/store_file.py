@@ -7,12 +7,13 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from keel import run, state, stores
-from keel.stop import CONFIG, DATA, UNAVAILABLE, Stop
+from keel.stop import CONFIG, DATA, Stop
+from keel.store_errors import of_disk
 
 CHUNK = 1 << 20
 PART, LOCK = ".part", ".locked"
@@ -124,8 +125,6 @@ class Folder:
 
     def abort(self, upload: stores.Unfinished) -> None:
         path = self._path(upload.key).with_name(upload.id)
-        if not upload.id.endswith(PART) or Path(upload.id).name != upload.id:
-            raise ValueError(f"{upload.id}: no unfinished upload is called so")
         with self._speaking(upload.key):
             state.remove(path)
             self._tidy(path.parent)
@@ -168,20 +167,8 @@ class Folder:
         if until and until > datetime.now(UTC):
             raise stores.Locked(self.url, self._key(path), until)
 
-    @contextmanager
-    def _speaking(self, key: str) -> Iterator[None]:
-        """What the operating system says, in our words and codes."""
-        try:
-            yield
-        except FileNotFoundError:
-            if self.root.is_dir():
-                raise stores.Missing(self.url, key) from None
-            raise Stop(f"{self.url}: the folder is gone", CONFIG, "is its disk mounted?") from None
-        except OSError as e:
-            full = e.errno in (errno.ENOSPC, errno.EDQUOT)
-            code = CONFIG if e.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR) else UNAVAILABLE
-            hint = "free space there, or backup-prune" if full else "who owns the folder, and is its disk well?"
-            raise Stop(f"{self.url}: {key}: {(e.strerror or str(e)).lower()}", code, hint) from None
+    def _speaking(self, key: str) -> AbstractContextManager[None]:
+        return of_disk(self.root, key)
 
 
 def _unreadable(error: OSError) -> None:

@@ -5,15 +5,15 @@ AWS_SESSION_TOKEN, else what boto3 finds (AWS_PROFILE, the role of the machine).
 Only single deletes: DeleteObjects differs between providers.
 """
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from keel import multipart, run, stores
-from keel.s3_errors import speaking
 from keel.settings import Settings
 from keel.stop import CONFIG, DATA, UNAVAILABLE, Stop
+from keel.store_errors import of_s3
 
 CHUNK = 1 << 20
 RESUMES = 5  # of one read, in a row, without a byte in between
@@ -111,17 +111,15 @@ class Bucket:
             with self._speaking(key):
                 self.client.delete_object(**self._where(key))
 
-    def purge(self, prefix: str) -> list[str]:
+    def purge(self, prefix: str) -> Iterator[str]:
         """Delete every version and delete marker for good; the keys of those that stay. Only for what store-check wrote."""
-        left = []
         for page in self._pages("list_object_versions", prefix):
             for v in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
                 try:
-                    with self._speaking(self._key(v["Key"])):
+                    with self._speaking(v["Key"]):
                         self.client.delete_object(Bucket=self.name, Key=v["Key"], VersionId=v["VersionId"])
                 except Stop:
-                    left.append(self._key(v["Key"]))
-        return left
+                    yield self._key(v["Key"])
 
     def versions(self, prefix: str, as_of: datetime) -> Iterator[stores.Object]:
         best: stores.Object | None = None
@@ -171,10 +169,8 @@ class Bucket:
             run.dry(f"{what} {self.url}/{stores.checked(key)}")
         return run.dry is not None
 
-    @contextmanager
-    def _speaking(self, key: str) -> Iterator[None]:
-        with speaking(self.url, key):
-            yield
+    def _speaking(self, key: str) -> AbstractContextManager[None]:
+        return of_s3(self.url, key)
 
 
 def open_bucket(settings: Settings, name: str, prefix: str, words: Mapping[str, str]) -> Bucket:

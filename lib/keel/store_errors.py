@@ -1,6 +1,8 @@
-"""What a provider or the network says, in our words and exit codes; its own text is left out, for it may quote a key."""
+"""What a provider, the network or a disk says, in our words and codes; a provider's own text is left out, for it may quote a key."""
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from keel import stores
 from keel.stop import CONFIG, UNAVAILABLE, Stop
@@ -22,7 +24,7 @@ KNOWN = {
 
 
 @contextmanager
-def speaking(url: str, key: str) -> Iterator[None]:
+def of_s3(url: str, key: str) -> Iterator[None]:
     """Turn what boto3 raises into Missing or Stop 69 or 78 that names the store and the object."""
     from botocore import exceptions as e
 
@@ -47,3 +49,21 @@ def speaking(url: str, key: str) -> Iterator[None]:
     except (e.BotoCoreError, e.HTTPClientError) as error:
         raise Stop(f"{what}: the store does not answer ({type(error).__name__})", UNAVAILABLE,
                    "again later; is KEEL_S3_ENDPOINT right?") from None
+
+
+@contextmanager
+def of_disk(root: Path, key: str) -> Iterator[None]:
+    """Turn OSError into Missing or Stop 69 (full, broken) or 78 (not there, not ours) that names the store and the object."""
+    url = f"file://{root}"
+    try:
+        yield
+    except FileNotFoundError:
+        if root.is_dir():
+            raise stores.Missing(url, key) from None
+        raise Stop(f"{url}: the folder is gone", CONFIG, "is its disk mounted?") from None
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        code = (CONFIG if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+                else UNAVAILABLE)
+        hint = "free space there, or backup-prune" if full else "who owns the folder, and is its disk well?"
+        raise Stop(f"{url}: {key}: {(error.strerror or str(error)).lower()}", code, hint) from None
