@@ -1,7 +1,6 @@
 """A real S3 server for the tests: SeaweedFS on 127.0.0.1, with an administrator and a writer who may not delete."""
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 
 WEED = Path(sys.executable).parent / "weed"
 ADMIN, WRITER = ("admin", "admin-secret-of-the-tests"), ("writer", "writer-secret-of-the-tests")
-STOP, READY = 30, 60  # seconds: it takes up to 20 to stop
+READY = 60  # seconds
 
 
 def free_ports(count: int) -> list[int]:
@@ -43,7 +42,7 @@ class Server:
         self.endpoint = f"http://127.0.0.1:{s3}"
         self.port = s3
         identities = [{"name": name, "credentials": [{"accessKey": name, "secretKey": secret}], "actions": actions}
-                      for (name, secret), actions in ((ADMIN, ["Admin"]), (WRITER, ["Read", "Write", "List"]))]
+                      for (name, secret), actions in ((ADMIN, ["Admin"]), (WRITER, ["Read", "Write", "List", "PutObjectRetention", "GetObjectRetention"]))]
         (folder / "s3.json").write_text(json.dumps({"identities": identities}))
         (folder / "data").mkdir()
         self.log = open(folder / "log", "wb")
@@ -115,13 +114,9 @@ class Server:
         return name
 
     def stop(self) -> None:
-        """By its pid, with the time that it needs."""
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(STOP)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        """By its pid and at once: an orderly end takes it 25 s, and its data is thrown away."""
+        self.process.kill()
+        self.process.wait()
         self.log.close()
 
 

@@ -6,6 +6,7 @@ Source: Amazon S3 User Guide, multipart upload limits (10,000 parts of 5 MiB to 
 import base64
 import hashlib
 import itertools
+import mmap
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,25 +35,32 @@ def capacity(cap: int) -> int:
     return sum(part_size(number, cap) for number in range(cap))
 
 
-def parts(chunks: Iterator[bytes], cap: int) -> Iterator[bytearray]:
-    """The stream in parts of exactly the planned sizes, the last one shorter; none for an empty stream."""
-    part = bytearray()
+def parts(chunks: Iterator[bytes], cap: int) -> Iterator[mmap.mmap]:
+    """The stream in parts of exactly the planned sizes, the last one shorter; none for an empty stream.
+
+    Memory maps, because they go back to the system when they are closed (a heap of buffers of this size grew to 800 MB), and because boto3
+    sends them as they are, where it copies bytes.
+    """
     numbers = itertools.count()
-    size = part_size(next(numbers), cap)
+    part, size = None, 0
     for chunk in chunks:
         view = memoryview(chunk)
         while len(view):
-            taken = view[:size - len(part)]
-            part += taken
-            view = view[len(taken):]
-            if len(part) == size:
+            if part is None:
+                size = part_size(next(numbers), cap)
+                part = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            view = view[part.write(view[:size - part.tell()]):]
+            if part.tell() == size:
+                part.seek(0)
                 yield part
-                part, size = bytearray(), part_size(next(numbers), cap)
-    if part:
+                part = None
+    if part is not None:
+        part.resize(part.tell())
+        part.seek(0)
         yield part
 
 
-def digest(data: bytes | bytearray) -> str:
+def digest(data: bytes | mmap.mmap) -> str:
     """Content-MD5 (RFC 1864): what every provider checks, and what Object Lock asks for; not a matter of security here."""
     return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
@@ -72,10 +80,11 @@ class Upload:
     def run(self, chunks: Iterator[bytes]) -> int:
         """The bytes published. Raises what `chunks` or the client raises, after the upload is aborted; Stop 65 when there are too many."""
         stream = parts(chunks, self.cap)
-        first = next(stream, bytearray())
-        if len(first) < FIRST:  # all of it: one call is atomic by itself
-            self.client.put_object(**self.where, **self.extra, Body=bytes(first), ContentMD5=digest(first))
-            self.size = len(first)
+        first = next(stream, None)
+        if first is None or len(first) < FIRST:  # all of it: one call is atomic by itself
+            data = first.read() if first else b""
+            self.client.put_object(**self.where, **self.extra, Body=data, ContentMD5=digest(data))
+            self.size = len(data)
             return self.size
         self.id = self.client.create_multipart_upload(**self.where, **self.extra)["UploadId"]
         try:
@@ -86,19 +95,18 @@ class Upload:
             raise
         return self.size
 
-    def _send(self, first: bytearray, stream: Iterator[bytearray]) -> None:
+    def _send(self, first: mmap.mmap, stream: Iterator[mmap.mmap]) -> None:
         flying: deque[Future[dict[str, Any]]] = deque()
         pool = ThreadPoolExecutor(IN_FLIGHT, "part")
         try:
             # Waiting before the next part is collected keeps memory at IN_FLIGHT parts and the one that grows.
-            part: bytearray | None = first
+            part: mmap.mmap | None = first
             while part is not None:
                 if len(self.sent) + len(flying) == self.cap:
                     raise Stop(f"{self.where['Key']}: the stream does not fit in {self.cap} parts ({capacity(self.cap)} bytes)", DATA,
                                "does the provider allow more? KEEL_S3_PARTS")
                 flying.append(pool.submit(self._part, len(self.sent) + len(flying) + 1, part))
                 self.size += len(part)
-                part = None
                 if len(flying) == IN_FLIGHT or flying[0].done():
                     self._land(flying, IN_FLIGHT - 1)
                 part = next(stream, None)
@@ -110,8 +118,9 @@ class Upload:
         while len(flying) > most:
             self.sent.append(flying.popleft().result())
 
-    def _part(self, number: int, data: bytearray) -> dict[str, Any]:
+    def _part(self, number: int, data: mmap.mmap) -> dict[str, Any]:
         answer = self.client.upload_part(**self.where, UploadId=self.id, PartNumber=number, Body=data, ContentMD5=digest(data))
+        data.close()
         return {"PartNumber": number, "ETag": answer["ETag"]}
 
     def _complete(self) -> None:

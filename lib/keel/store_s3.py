@@ -42,8 +42,7 @@ class Bucket:
                 self.client.put_object(**where, **extra, Body=data)
                 return True
             try:
-                self.client.put_object(**where, **extra, Body=data, IfNoneMatch="*")
-                return True
+                return bool(self.client.put_object(**where, **extra, Body=data, IfNoneMatch="*"))
             except self.client.exceptions.ClientError as e:
                 code, answer = e.response["Error"]["Code"], e.response["ResponseMetadata"]
                 if code == "PreconditionFailed" or answer["HTTPStatusCode"] == 412:
@@ -70,8 +69,7 @@ class Bucket:
         return upload.size
 
     def read(self, key: str, version: str = "") -> Iterator[bytes]:
-        where: dict[str, str] = {**self._where(key), **({"VersionId": version} if version else {})}
-        done, size, fails = 0, -1, 0
+        where, done, size, fails = {**self._where(key), **({"VersionId": version} if version else {})}, 0, -1, 0
         while done != size:
             try:
                 with self._speaking(key):
@@ -87,12 +85,12 @@ class Bucket:
                     raise
 
     def get(self, key: str, limit: int = stores.SMALL) -> bytes:
-        data = b""
+        data = bytearray()
         for chunk in self.read(key):
             data += chunk
             if len(data) > limit:
                 raise Stop(f"{self.url}: {key} is larger than {limit} bytes", DATA)
-        return data
+        return bytes(data)
 
     def stat(self, key: str) -> stores.Object | None:
         with suppress(stores.Missing), self._speaking(key):
@@ -141,9 +139,9 @@ class Bucket:
                     yield stores.Unfinished(self._key(u["Key"]), u["UploadId"], u["Initiated"].astimezone(UTC))
 
     def abort(self, upload: stores.Unfinished) -> None:
-        if not self._rehearsed("abort the upload of", upload.key):
-            with self._speaking(upload.key):
-                multipart.Upload(self.client, self._where(upload.key), {}, self.parts, upload.id).abort()
+        if not self._rehearsed("abort the upload of", key := upload.key):
+            with self._speaking(key):
+                multipart.Upload(self.client, self._where(key), {}, self.parts, upload.id).abort()
 
     def _where(self, key: str) -> dict[str, str]:
         return {"Bucket": self.name, "Key": self._full(stores.checked(key))}
@@ -180,8 +178,7 @@ def open_bucket(settings: Settings, name: str, prefix: str, words: Mapping[str, 
     from botocore.exceptions import BotoCoreError
 
     url = f"s3://{name}/{prefix}".rstrip("/")
-    if prefix:
-        stores.checked(prefix)
+    stores.checked(prefix or "none")
     endpoint = words.get("endpoint", settings["KEEL_S3_ENDPOINT"])
     parts, lock, style = (words.get(w, settings[f"KEEL_S3_{w.upper()}"]) for w in ("parts", "lock", "style"))
     for word, value in (("parts", parts), ("lock", lock), ("style", style)):
