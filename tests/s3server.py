@@ -12,6 +12,7 @@ from typing import Any
 
 WEED = Path(sys.executable).parent / "weed"
 ADMIN, WRITER = ("admin", "admin-secret-of-the-tests"), ("writer", "writer-secret-of-the-tests")
+RIGHTS = ["Read", "Write", "List", "PutObjectRetention", "GetObjectRetention"]
 READY = 60  # seconds
 
 
@@ -42,7 +43,7 @@ class Server:
         self.endpoint = f"http://127.0.0.1:{s3}"
         self.port = s3
         identities = [{"name": name, "credentials": [{"accessKey": name, "secretKey": secret}], "actions": actions}
-                      for (name, secret), actions in ((ADMIN, ["Admin"]), (WRITER, ["Read", "Write", "List", "PutObjectRetention", "GetObjectRetention"]))]
+                      for (name, secret), actions in ((ADMIN, ["Admin"]), (WRITER, RIGHTS))]
         (folder / "s3.json").write_text(json.dumps({"identities": identities}))
         (folder / "data").mkdir()
         self.log = open(folder / "log", "wb")

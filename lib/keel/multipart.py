@@ -38,8 +38,8 @@ def capacity(cap: int) -> int:
 def parts(chunks: Iterator[bytes], cap: int) -> Iterator[mmap.mmap]:
     """The stream in parts of exactly the planned sizes, the last one shorter; none for an empty stream.
 
-    Memory maps, because they go back to the system when they are closed (a heap of buffers of this size grew to 800 MB), and because boto3
-    sends them as they are, where it copies bytes.
+    Memory maps, because boto3 sends them as they are, where it copies a bytearray, and because they go back to the system when they are
+    closed (peak of the whole process for a stream of 1 GB: 88 MiB; with bytearrays 113).
     """
     numbers = itertools.count()
     part, size = None, 0
