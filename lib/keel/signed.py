@@ -51,7 +51,7 @@ def verify(text: bytes | str, keys: Collection[str], name: str) -> dict[str, Any
     if signer is None or signature is None:
         raise Stop(f"{name}: its signature line is not canonical base64", DATA)
     if last[1].decode() not in keys:
-        raise Stop(f"{name}: signed by {last[1].decode()}, which is no trusted key", DATA, "it is forged, or that key is missing in the list")
+        raise Stop(f"{name}: signed by {last[1].decode()}, which is no trusted key", DATA, "forged, or that key is missing in the list")
     try:
         Ed25519PublicKey.from_public_bytes(signer).verify(signature, data[:last.start()])
     except InvalidSignature:
