@@ -1,0 +1,200 @@
+"""Manifests and verdicts: what says that a backup exists and what is in it, and that it was restored; signed, in a store beside the data.
+
+    ENV/manifests/ID        written last: the backup exists once this does
+    ENV/verdicts/ID/TIME    what a restore of it showed
+    ENV/objects/ID/NAME     the data
+"""
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from keel import forms, signed
+from keel.forms import FORMAT, ID, KINDS, moment
+from keel.stop import CONFIG, DATA, Stop
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+T = TypeVar("T")
+AT_ONCE = 16  # GETs; a store answers each in tens of milliseconds
+
+
+class Item(Protocol):
+    """One object of a store, as far as it is needed here."""
+    @property
+    def key(self) -> str: ...
+
+
+class Store(Protocol):
+    """What is needed of a store here."""
+    def put(self, key: str, data: bytes, *, absent: bool, lock_until: datetime | None = None) -> object: ...
+    def get(self, key: str) -> bytes: ...
+    def stat(self, key: str) -> Item | None: ...
+    def list(self, prefix: str) -> Iterator[Item]: ...
+
+
+@dataclass(frozen=True)
+class Part:
+    """One object of a backup: size and SHA-256 of what lies in the store, and of what it was before it was packed and encrypted."""
+
+    name: str
+    size: int
+    sha256: str
+    plain_size: int
+    plain_sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What one backup is: every time is UTC text; `digest` is the SHA-256 of the signed text, and not in it."""
+
+    id: str
+    kind: str
+    set: str
+    env: str
+    host: str
+    created: str       # the time in its id
+    finished: str
+    lineage: str
+    objects: tuple[Part, ...]
+    period: str
+    recipients: tuple[str, ...]
+    tool: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    lock_until: str = ""
+    previous: str = ""
+    held: str = ""
+    format: int = FORMAT
+    digest: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a restore of a backup showed: to which level (0 to 5) it was tried, how long each phase took, what was wrong."""
+
+    backup: str
+    manifest: str      # the digest of the manifest that was restored
+    time: str
+    ok: bool
+    level: int
+    seconds: Mapping[str, float]
+    findings: tuple[str, ...]
+    host: str
+    format: int = FORMAT
+
+
+def new_id(kind: str, when: datetime) -> str:
+    """A backup's id, as 20260102T031500Z-pg-1a2b3c4d. Raises ValueError for an unknown kind."""
+    if kind not in KINDS:
+        raise ValueError(f"{kind!r}: one of {', '.join(KINDS)} is wanted")
+    return f"{forms.text_of(when, forms.STAMP)}-{kind}-{secrets.token_hex(4)}"
+
+
+def new_set(when: datetime) -> str:
+    """The id of a set: the backups of one run."""
+    return f"{forms.text_of(when, forms.STAMP)}-{secrets.token_hex(4)}"
+
+
+def after(ident: str, newest: str) -> str:
+    """The id, when it is later than the newest there is (or there is none). Raises Stop 78: order by time is what retention stands on."""
+    if newest and ident[:16] <= newest[:16]:
+        raise Stop(f"{ident}: would not be later than {newest}, the newest there is", CONFIG,
+                   "set the clock of this host (timedatectl), or find the host whose clock was ahead when it wrote that one")
+    return ident
+
+
+def write(store: Store, manifest: Manifest, key: Ed25519PrivateKey) -> Manifest:
+    """Sign and store a manifest that is not there yet: from now on the backup exists. Returns it with its digest. Raises Stop 65."""
+    name = f"{manifest.env}/manifests/{manifest.id}"
+    text = signed.sign({field: value for field, value in asdict(manifest).items() if field != "digest"}, key).encode()
+    written = _manifest(text, name, {signed.public(key)})  # what could not be read again is not written
+    store.put(name, text, absent=True, lock_until=moment(manifest.lock_until) if manifest.lock_until else None)
+    return written
+
+
+def read(store: Store, env: str, ident: str, keys: Collection[str]) -> Manifest:
+    """The manifest of a backup, signed by one of these keys. Raises Stop 65 naming it and what is wrong, and as the store does."""
+    if not forms.ident(ident):
+        raise Stop(f"{ident!r} is not a backup id", DATA, "an id looks like 20260102T031500Z-pg-1a2b3c4d; `backups` lists them")
+    name = f"{env}/manifests/{ident}"
+    return _manifest(store.get(name), name, keys)
+
+
+def newest(store: Store, env: str, kind: str) -> str:
+    """The id of the newest backup of a kind, or nothing; told from the names alone, so that a spoiled manifest counts too."""
+    found = (ID.fullmatch(item.key.rsplit("/", 1)[-1]) for item in store.list(f"{env}/manifests/"))
+    return max((match[0] for match in found if match and match[2] == kind), default="")
+
+
+def all_of(store: Store, env: str, keys: Collection[str]) -> tuple[list[Manifest], list[Stop]]:
+    """The manifests of an environment, newest first, and what is wrong with each that is not to be trusted. Raises as the store does."""
+    found, faults = _all(store, f"{env}/manifests/", lambda text, name: _manifest(text, name, keys))
+    return sorted(found, key=lambda m: m.id, reverse=True), faults
+
+
+def write_verdict(store: Store, env: str, verdict: Verdict, key: Ed25519PrivateKey) -> None:
+    """Sign and store a verdict. Raises Stop 65 for one that could not be read again."""
+    name, text = f"{env}/verdicts/{verdict.backup}/{_compact(verdict.time)}", signed.sign(asdict(verdict), key).encode()
+    _verdict(text, name, {signed.public(key)})
+    store.put(name, text, absent=True)
+
+
+def verdicts(store: Store, env: str, keys: Collection[str]) -> tuple[dict[str, list[Verdict]], list[Stop]]:
+    """The verdicts on each backup by its id, newest first, and what is wrong with each that is not to be trusted."""
+    found, faults = _all(store, f"{env}/verdicts/", lambda text, name: _verdict(text, name, keys))
+    by_id: dict[str, list[Verdict]] = {}
+    for verdict in sorted(found, key=lambda v: v.time, reverse=True):
+        by_id.setdefault(verdict.backup, []).append(verdict)
+    return by_id, faults
+
+
+def _all(store: Store, prefix: str, parse: Callable[[bytes, str], T]) -> tuple[list[T], list[Stop]]:
+    """Everything below a prefix, many GETs at once; what was deleted since it was listed is passed over."""
+    def one(name: str) -> T | Stop | None:
+        try:
+            return parse(store.get(name), name)
+        except Stop as e:
+            if e.code != DATA:  # the store itself: then no list would be complete
+                raise
+            return e if store.stat(name) else None
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        results = list(pool.map(one, [item.key for item in store.list(prefix)]))
+    return [r for r in results if r is not None and not isinstance(r, Stop)], [r for r in results if isinstance(r, Stop)]
+
+
+def _manifest(text: bytes, name: str, keys: Collection[str]) -> Manifest:
+    """The manifest that lies under ENV/manifests/ID, and is that one: a good one under another name is a replay."""
+    document = signed.verify(text, keys, name)
+    forms.check(document, forms.MANIFEST, name)
+    for part in document["objects"]:
+        forms.check(part, forms.PART, f"{name}: an object")
+    (env, _, ident), (stamp, kind, _) = name.split("/", 2), document["id"].split("-")
+    for what, said, wanted in (("env", document["env"], env), ("id", document["id"], ident), ("kind", document["kind"], kind),
+                               ("created", _compact(document["created"]), stamp)):
+        if said != wanted:
+            raise Stop(f"{name}: its {what} is {said}, not {wanted}", DATA, "it was copied there from elsewhere")
+    if document["finished"] < document["created"]:
+        raise Stop(f"{name}: finished at {document['finished']}, before it was created", DATA)
+    lists = {"objects": tuple(Part(**part) for part in document["objects"]), "recipients": tuple(document["recipients"])}
+    return Manifest(**{**document, **lists}, digest=hashlib.sha256(text).hexdigest())
+
+
+def _verdict(text: bytes, name: str, keys: Collection[str]) -> Verdict:
+    """The verdict that lies under ENV/verdicts/ID/TIME, and is that one."""
+    document = signed.verify(text, keys, name)
+    forms.check(document, forms.VERDICT, name)
+    said = f"{document['backup']}/{_compact(document['time'])}"
+    if not name.endswith(f"/verdicts/{said}"):
+        raise Stop(f"{name}: is the verdict {said}", DATA, "it was copied there from elsewhere")
+    return Verdict(**{**document, "findings": tuple(document["findings"])})
+
+
+def _compact(time: str) -> str:
+    return time.replace("-", "").replace(":", "")

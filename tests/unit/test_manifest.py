@@ -1,0 +1,337 @@
+"""Manifests and verdicts over a store: what is written is read back, and nothing else is taken for one."""
+import dataclasses
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keel import forms, manifest, signed
+from keel.forms import moment, text_of
+from keel.manifest import Manifest, Part, Verdict
+from keel.stop import CONFIG, DATA, UNAVAILABLE, Stop
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+KEYS = {signed.public(KEY)}
+WHEN = datetime(2026, 1, 2, 3, 15, tzinfo=UTC)
+ID = "20260102T031500Z-pg-1a2b3c4d"
+NAME = f"production/manifests/{ID}"
+MANIFEST = Manifest(
+    ID, "pg", "20260102T031500Z-5e6f7a8b", "production", "db1", "2026-01-02T03:15:00Z", "2026-01-02T03:16:40Z", "7301234567890123456",
+    (Part("events.dump.zst.age", 7, "a" * 64, 9, "b" * 64), Part("globals.sql.zst.age", 0, "c" * 64, 0, "d" * 64)), "daily",
+    ("age1qqqq", "age1pppp"), "evenkeel 0.2", {"rows": {"events": 5}, "größe": [1.5, None]}, "2026-02-08T03:15:00Z", "e" * 64)
+VERDICT = Verdict(ID, "f" * 64, "2026-01-02T04:00:00Z", True, 5, {"download": 1.25, "restore": 3}, (), "verify1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    key: str
+
+
+@dataclasses.dataclass
+class Folder:
+    """The contract of a store, as far as manifests need it, over a folder."""
+
+    root: Path
+    locks: dict[str, datetime | None] = dataclasses.field(default_factory=dict)
+
+    def put(self, key: str, data: bytes, *, absent: bool, lock_until: datetime | None = None) -> None:
+        path = self.root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(path, "xb" if absent else "wb") as f:
+                f.write(data)
+        except FileExistsError:
+            raise Stop(f"{key}: exists already", DATA) from None
+        self.locks[key] = lock_until
+
+    def get(self, key: str) -> bytes:
+        if not (self.root / key).is_file():
+            raise Stop(f"{key}: is not there", DATA)
+        return (self.root / key).read_bytes()
+
+    def stat(self, key: str) -> Item | None:
+        return Item(key) if (self.root / key).exists() else None
+
+    def list(self, prefix: str) -> Iterator[Item]:
+        return (Item(str(p.relative_to(self.root))) for p in sorted((self.root / prefix).rglob("*")) if p.is_file())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+def document(of: Manifest | Verdict = MANIFEST) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(of).items() if name != "digest"}
+
+
+def planted(store: Folder, changed: object, name: str = NAME) -> str:
+    """Why a well-signed document is refused."""
+    text = signed.sign(changed, KEY)  # type: ignore[arg-type]
+    store.put(name, text.encode(), absent=False)
+    with pytest.raises(Stop) as stopped:
+        manifest.read(store, name.split("/")[0], name.split("/")[-1], KEYS)
+    assert stopped.value.code == DATA and stopped.value.message.startswith(f"{name}: "), stopped.value.message
+    return stopped.value.message.removeprefix(f"{name}: ")
+
+
+def numbered(n: int, kind: str = "pg", env: str = "production") -> Manifest:
+    when = WHEN + timedelta(days=n)
+    return dataclasses.replace(MANIFEST, id=f"{text_of(when, forms.STAMP)}-{kind}-{n:08x}", kind=kind, env=env, created=text_of(when),
+                               finished=text_of(when), previous="", lock_until="")
+
+
+# Reading and writing.
+
+def test_what_is_written_is_read_back(store: Folder) -> None:
+    written = manifest.write(store, MANIFEST, KEY)
+    assert written == MANIFEST == manifest.read(store, "production", ID, KEYS)
+    assert written.digest == manifest.read(store, "production", ID, KEYS).digest == hashlib.sha256(store.get(NAME)).hexdigest()
+    assert store.locks == {NAME: datetime(2026, 2, 8, 3, 15, tzinfo=UTC)}
+    assert b"digest" not in store.get(NAME) and signed.verify(store.get(NAME), KEYS, NAME)["format"] == 1
+
+
+def test_a_manifest_is_written_once(store: Folder) -> None:
+    manifest.write(store, MANIFEST, KEY)
+    before = store.get(NAME)
+    with pytest.raises(Stop, match="exists already"):
+        manifest.write(store, dataclasses.replace(MANIFEST, host="db2"), KEY)
+    assert store.get(NAME) == before
+
+
+def test_the_forms_name_the_fields() -> None:
+    """Field by field: a field that no form knows could never be read."""
+    for kind, form in ((Manifest, forms.MANIFEST), (Part, forms.PART), (Verdict, forms.VERDICT)):
+        assert {f.name for f in dataclasses.fields(kind)} - {"digest"} == form.keys()
+
+
+# One wrong value of each field, and more where there are more ways.
+WRONG: dict[str, list[Any]] = {
+    "format": [True, "1", -1, None], "id": [None, "", ID + "\n", "20261302T031500Z-pg-1a2b3c4d", ID.replace("pg", "mysql"), ID.upper()],
+    "kind": ["mysql", "", 1], "set": ["", "20260102T031500Z", ID, "20260132T031500Z-5e6f7a8b"], "env": ["", "../x", "a/b", 1, ".env"],
+    "host": ["", 1, "a\nb", None], "created": ["", 1767323700, "2026-01-02 03:15:00Z", "2026-1-2T03:15:00Z", "20260102T031500Z"],
+    "finished": ["", None, "2026-01-02T03:15:00+01:00"], "lineage": ["", 7301234567890123456], "period": ["yearly", "", None],
+    "lock_until": [None, "never", 0], "recipients": ["age1qqqq", [1], ["AGE1QQQQ"], ["age1 x"], None], "tool": [None, "a\x1b[2J"],
+    "previous": ["E" * 64, "e" * 63, None], "held": [None, True], "facts": [None, [], ""],
+    "objects": [[], {}, None, ["x"], [document()["objects"][0]] * 2],
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(f, v) for f, values in WRONG.items() for v in values])
+def test_ill_typed_fields_are_refused(store: Folder, field: str, value: object) -> None:
+    assert planted(store, document() | {field: value}).startswith(f"{field} is ")
+
+
+@pytest.mark.parametrize("field", forms.MANIFEST)
+def test_missing_fields_are_refused(store: Folder, field: str) -> None:
+    assert planted(store, {n: v for n, v in document().items() if n != field}) == f"has no {field}"
+
+
+PART = document()["objects"][0]
+
+
+@pytest.mark.parametrize(("part", "said"), [
+    *(({n: v for n, v in PART.items() if n != field}, f"an object: has no {field}") for field in PART if field != "name"),
+    *((PART | {"name": name}, "an object: name is ") for name in ("", "../x", "a/b", ".x", "x\n", 1, None, "x" * 101)),
+    *((PART | {field: size}, f"an object: {field} is ") for field in ("size", "plain_size") for size in (-1, 1.0, "7", True, None)),
+    *((PART | {field: digest}, f"an object: {field} is ") for field in ("sha256", "plain_sha256") for digest in ("", "A" * 64, None)),
+    (PART | {"more": 1}, "an object: has an unknown more"),
+])
+def test_ill_typed_objects_are_refused(store: Folder, part: object, said: str) -> None:
+    assert planted(store, document() | {"objects": [part]}).startswith(said)
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"format": 2}, "format 2 is unknown"), ({"format": 2, "new": 1}, "format 2 is unknown"), ({"new": 1}, "has an unknown new"),
+    ({"kind": "redis"}, "its kind is redis, not pg"), ({"created": "2026-01-02T03:15:01Z"}, "its created is 20260102T031501Z, not "),
+    ({"finished": "2026-01-02T03:14:59Z"}, "finished at 2026-01-02T03:14:59Z, before it was created"),
+    ({"env": "staging"}, "its env is staging, not production"), ({"id": numbered(1).id}, "its id is 20260103T031500Z-pg-00000001, not "),
+])
+def test_what_does_not_fit_together_is_refused(store: Folder, change: dict[str, Any], said: str) -> None:
+    assert planted(store, document() | change).startswith(said)
+
+
+def test_a_good_manifest_is_refused_in_another_place(store: Folder) -> None:
+    """The replay of an old manifest under a new id, and of production's in staging."""
+    manifest.write(store, MANIFEST, KEY)
+    for env, ident in (("production", numbered(1).id), ("staging", ID)):
+        store.put(f"{env}/manifests/{ident}", store.get(NAME), absent=True)
+        with pytest.raises(Stop, match=r"manifests/\S+: its (id|env) is .*, not ") as stopped:
+            manifest.read(store, env, ident, KEYS)
+        assert stopped.value.code == DATA
+
+
+@pytest.mark.parametrize("change", [
+    {"created": "today"}, {"objects": ()}, {"env": "../x"}, {"id": "x"}, {"kind": "redis"}, {"period": ""}, {"recipients": ("x",)},
+])
+def test_what_could_not_be_read_is_not_written(store: Folder, change: dict[str, Any]) -> None:
+    with pytest.raises(Stop):
+        manifest.write(store, dataclasses.replace(MANIFEST, **change), KEY)
+    assert not list(store.root.rglob("*"))
+
+
+@pytest.mark.parametrize("ident", ["", "x", "../../x", ID + "/x", ID + "\n", "20260230T031500Z-pg-1a2b3c4d"])
+def test_what_is_no_id_is_refused_before_the_store_is_asked(store: Folder, ident: str) -> None:
+    with pytest.raises(Stop, match="is not a backup id") as stopped:
+        manifest.read(store, "production", ident, KEYS)
+    assert stopped.value.code == DATA
+
+
+def test_strangers_are_refused(store: Folder) -> None:
+    manifest.write(store, MANIFEST, Ed25519PrivateKey.generate())
+    with pytest.raises(Stop, match="no trusted key"):
+        manifest.read(store, "production", ID, KEYS)
+
+
+# Listing.
+
+def test_all_are_listed_newest_first_with_what_is_wrong(store: Folder) -> None:
+    wanted = [manifest.write(store, numbered(n, kind), KEY) for n, kind in enumerate(["pg", "redis", "files", "pg"])]
+    manifest.write(store, numbered(9, env="staging"), KEY)
+    spoiled = f"production/manifests/{numbered(5).id}"
+    store.put(spoiled, store.get(f"production/manifests/{wanted[0].id}"), absent=True)
+    for junk in ("production/manifests/junk", "production/manifests/a/b"):
+        store.put(junk, b"junk", absent=True)
+    found, faults = manifest.all_of(store, "production", KEYS)
+    assert found == wanted[::-1] and [m.digest for m in found] == [m.digest for m in wanted[::-1]]
+    assert sorted(f.message.split(":")[0] for f in faults) == [spoiled, "production/manifests/a/b", "production/manifests/junk"]
+    assert manifest.all_of(store, "nowhere", KEYS) == ([], [])
+
+
+def test_a_good_manifest_in_a_deeper_folder_is_a_fault(store: Folder) -> None:
+    manifest.write(store, MANIFEST, KEY)
+    store.put(f"production/manifests/a/{ID}", store.get(NAME), absent=True)
+    assert [f.message.split(":")[0] for f in manifest.all_of(store, "production", KEYS)[1]] == [f"production/manifests/a/{ID}"]
+
+
+class Vanishing(Folder):
+    """One is deleted between the listing and the GET, as a prune on another host may."""
+
+    def get(self, key: str) -> bytes:
+        if key == NAME:
+            (self.root / key).unlink()
+        return super().get(key)
+
+
+def test_what_is_deleted_meanwhile_is_passed_over(tmp_path: Path) -> None:
+    store = Vanishing(tmp_path)
+    others = [manifest.write(store, numbered(n), KEY) for n in (1, 2)]
+    manifest.write(store, MANIFEST, KEY)
+    assert manifest.all_of(store, "production", KEYS) == (others[::-1], [])
+
+
+class Silent(Folder):
+    def get(self, key: str) -> bytes:
+        raise Stop("store: did not answer", UNAVAILABLE)
+
+
+def test_a_store_that_does_not_answer_gives_no_list_at_all(tmp_path: Path) -> None:
+    """A part of the backups would be taken for all of them."""
+    manifest.write(Silent(tmp_path), MANIFEST, KEY)
+    with pytest.raises(Stop, match="did not answer") as stopped:
+        manifest.all_of(Silent(tmp_path), "production", KEYS)
+    assert stopped.value.code == UNAVAILABLE
+
+
+class Together(Folder):
+    """Answers once as many GETs are under way as promised; breaks when that never comes."""
+
+    gate = threading.Barrier(manifest.AT_ONCE, timeout=20)
+
+    def get(self, key: str) -> bytes:
+        self.gate.wait()
+        return super().get(key)
+
+
+def test_many_are_asked_for_at_once(tmp_path: Path) -> None:
+    store = Together(tmp_path)
+    for n in range(2 * manifest.AT_ONCE):
+        manifest.write(store, numbered(n), KEY)
+    assert len(manifest.all_of(store, "production", KEYS)[0]) == 2 * manifest.AT_ONCE
+
+
+# Verdicts.
+
+def test_verdicts_are_listed_newest_first(store: Folder) -> None:
+    later = dataclasses.replace(VERDICT, time="2026-01-03T04:00:00Z", ok=False, level=2, findings=("events: 3 rows, 5 wanted",))
+    other = dataclasses.replace(VERDICT, backup=numbered(1).id)
+    for verdict in (VERDICT, later, other):
+        manifest.write_verdict(store, "production", verdict, KEY)
+    assert manifest.verdicts(store, "production", KEYS) == ({ID: [later, VERDICT], other.backup: [other]}, [])
+    assert store.stat(f"production/verdicts/{ID}/20260102T040000Z")
+    with pytest.raises(Stop, match="exists already"):
+        manifest.write_verdict(store, "production", VERDICT, KEY)
+
+
+@pytest.mark.parametrize("change", [
+    {"format": 2}, {"backup": "x"}, {"manifest": ""}, {"manifest": "F" * 64}, {"time": "x"}, {"ok": 1}, {"ok": "true"}, {"level": 6},
+    {"level": -1}, {"level": True}, {"seconds": [1]}, {"seconds": {"a": -1}}, {"seconds": {"a": "1"}}, {"seconds": {"a": True}},
+    {"findings": "x"}, {"findings": [1]}, {"findings": ["a\nb"]}, {"host": ""}, {"more": 1},
+])
+def test_bad_verdicts_are_faults(store: Folder, change: dict[str, Any]) -> None:
+    name = f"production/verdicts/{ID}/20260102T040000Z"
+    store.put(name, signed.sign(document(VERDICT) | change, KEY).encode(), absent=True)
+    found, faults = manifest.verdicts(store, "production", KEYS)
+    assert found == {} and [f.code for f in faults] == [DATA] and faults[0].message.startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize("place", [f"{numbered(1).id}/20260102T040000Z", f"{ID}/20260103T040000Z", "x"])
+def test_a_verdict_in_another_place_is_a_fault(store: Folder, place: str) -> None:
+    """A verdict copied to another backup would prove what nobody restored."""
+    store.put(f"production/verdicts/{place}", signed.sign(document(VERDICT), KEY).encode(), absent=True)
+    found, faults = manifest.verdicts(store, "production", KEYS)
+    assert found == {} and "is the verdict" in faults[0].message
+
+
+def test_a_manifest_is_no_verdict_and_a_verdict_no_manifest(store: Folder) -> None:
+    assert planted(store, document(VERDICT)).startswith("has no ")
+    store.put(f"production/verdicts/{ID}/20260102T040000Z", signed.sign(document(), KEY).encode(), absent=True)
+    assert [f.code for f in manifest.verdicts(store, "production", KEYS)[1]] == [DATA]
+
+
+def test_a_verdict_that_could_not_be_read_is_not_written(store: Folder) -> None:
+    with pytest.raises(Stop):
+        manifest.write_verdict(store, "production", dataclasses.replace(VERDICT, level=9), KEY)
+    assert not list(store.root.rglob("*"))
+
+
+# Ids and times.
+
+@given(st.datetimes(datetime(1000, 1, 1), datetime(2999, 1, 1)), st.integers(-12, 12), st.sampled_from(forms.KINDS))
+def test_ids(when: datetime, hours: int, kind: str) -> None:
+    there = when.replace(tzinfo=UTC).astimezone(timezone(timedelta(hours=hours)))
+    ident, group = manifest.new_id(kind, there), manifest.new_set(there)
+    assert forms.ident(ident) and f"-{kind}-" in ident and forms.MANIFEST["set"](group) and ident[:16] == group[:16]
+    assert moment(ident[:16]) == moment(text_of(there)) == there.replace(microsecond=0)
+    assert manifest.new_id(kind, there) != ident
+
+
+@pytest.mark.parametrize("make", [
+    lambda: manifest.new_id("mysql", WHEN), lambda: manifest.new_id("pg", WHEN.replace(tzinfo=None)), lambda: moment("2026-1-2T03:15:00Z"),
+    lambda: moment("2026-02-30T03:15:00Z"), lambda: moment("20260102T031500"), lambda: moment(""),
+])
+def test_bad_times_and_kinds(make: Callable[[], object]) -> None:
+    with pytest.raises(ValueError):
+        make()
+
+
+def test_an_id_is_later_than_the_newest(store: Folder) -> None:
+    for n in (0, 2):
+        manifest.write(store, numbered(n), KEY)
+    manifest.write(store, numbered(5, "redis"), KEY)
+    store.put(f"production/manifests/{numbered(3).id}", b"spoiled", absent=True)
+    newest = manifest.newest(store, "production", "pg")
+    assert newest == numbered(3).id and manifest.newest(store, "production", "files") == ""
+    assert manifest.after(numbered(4).id, newest) == numbered(4).id and manifest.after(ID, "") == ID
+    same = f"{newest[:16]}-pg-ffffffff"
+    for ident in (same, numbered(2).id):
+        with pytest.raises(Stop, match=f"{ident}: would not be later than {newest}") as stopped:
+            manifest.after(ident, newest)
+        assert stopped.value.code == CONFIG and "clock" in stopped.value.hint
