@@ -11,7 +11,7 @@ CHECKOUT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 # settings are the defaults there, so that a test does not hang on what a person may edit.
 scratch() {
   local name
-  while read -r name; do unset "$name"; done < <(compgen -e | grep -E '^(KEEL_|DOCKER_|PG|FAULT$|REDIS_|POSTGRES_)')
+  while read -r name; do unset "$name"; done < <(compgen -e | grep -E '^(KEEL_|DOCKER_|AWS_|PG|FAULT$|REDIS_|POSTGRES_)')
   umask 022
   export KEEL_ENV=development TREE="$BATS_TEST_TMPDIR/checkout"
   mkdir -p "$TREE/secrets"

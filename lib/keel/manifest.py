@@ -8,35 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from keel import forms, signed
 from keel.forms import FORMAT, ID, KINDS, moment
 from keel.stop import CONFIG, DATA, Stop
+from keel.stores import Store
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 T = TypeVar("T")
 AT_ONCE = 16  # GETs; a store answers each in tens of milliseconds
-
-
-class Item(Protocol):
-    """One object of a store, as far as it is needed here."""
-    @property
-    def key(self) -> str: ...
-
-
-class Store(Protocol):
-    """What is needed of a store here."""
-    def put(self, key: str, data: bytes, *, absent: bool, lock_until: datetime | None = None) -> object: ...
-    def get(self, key: str) -> bytes: ...
-    def stat(self, key: str) -> Item | None: ...
-    def list(self, prefix: str) -> Iterator[Item]: ...
 
 
 @dataclass(frozen=True)

@@ -59,9 +59,9 @@ def test_what_is_no_key(key: str, tmp_path: Path) -> None:
         assert e.value.code == 65
 
 
-@pytest.mark.parametrize("url", ["", "x", "file://host/dir", "file:dir", "file:///", "s3:///x", "s3://b/../x", "s3://b/p?parts=0", "s3://b/p?lock=yes",
-                                 "s3://b/p?style=x", "s3://b/p?x=y", "s3://u:p@b/x", "s3://b/p#f", "s3://b/p?endpoint=nonsense", "s3://b/p?profile=none",
-                                 "s3://b/p?x"])
+@pytest.mark.parametrize("url", ["", "x", "file://host/dir", "file:dir", "file:///", "s3:///x", "s3://b/../x", "s3://b/p?parts=0",
+                                 "s3://b/p?lock=yes", "s3://b/p?style=x", "s3://b/p?x=y", "s3://u:p@b/x", "s3://b/p#f",
+                                 "s3://b/p?endpoint=nonsense", "s3://b/p?profile=none", "s3://b/p?x"])
 def test_urls_that_are_refused(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
