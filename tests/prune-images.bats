@@ -55,6 +55,7 @@ gone() { if here "$1"; then echo "$1 is still here" && return 1; fi; }
   docker create --name "keel-$KEEL_ENV-holds" --label "keel.env=$KEEL_ENV" "${id[5]}" >/dev/null
   KEEL_KEEP_IMAGES=2 keel prune-images --dry-run
   exits 0
+  rehearsed
   has "prune-images: would: remove image ${id[3]}" "$stderr"
   here "${id[3]}"
   KEEL_KEEP_IMAGES=2 keel prune-images
