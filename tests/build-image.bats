@@ -100,9 +100,18 @@ build-image: hint: move it away, or add it to $APP/.dockerignore"
   has "build-image: hint: try it alone: docker buildx build $APP" "$stderr"
 }
 
+@test "build-image: the application's folder is not there: exit 78, nothing is built" {
+  KEEL_APP_DIR=$TREE/none keel build-image
+  exits 78
+  is stdout "$output" ""
+  is stderr "$stderr" "build-image: error: KEEL_APP_DIR: there is no folder $TREE/none
+build-image: hint: edit compose/$KEEL_ENV.env"
+}
+
 @test "build-image: --dry-run builds nothing and still prints a handle for the rest of the pipe" {
   KEEL_APP_NAME=never-built keel build-image --dry-run
   exits 0
+  rehearsed
   is stdout "$output" "never-built@sha256:$(printf '%064d' 0)"
   has "build-image: would: docker buildx build " "$stderr"
   is images "$(docker image ls -q never-built)" ""

@@ -129,6 +129,7 @@ print() { openssl x509 -in "$1" -noout -fingerprint -sha256; }
 @test "dev-cert: --dry-run writes nothing" {
   keel dev-cert -n
   exits 0
+  rehearsed
   has "would: write" "$stderr"
   is files "$(ls -A secrets)" ""
 }

@@ -66,6 +66,14 @@ address() {
   is stderr "$stderr" ""
 }
 
+@test "health-wait: --dry-run passes on and asks nobody" {
+  keel health-wait --dry-run "$A" tcp://127.0.0.1:1
+  exits 0
+  rehearsed
+  is stdout "$output" "$A
+tcp://127.0.0.1:1"
+}
+
 @test "health-wait: only what is healthy is passed on; one that is not makes exit 1" {
   keel health-wait --timeout 200ms tcp://127.0.0.1:1 "tcp://$(address redis):6379" "http://$(address app):3000/nowhere"
   exits 1

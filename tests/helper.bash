@@ -73,6 +73,13 @@ has() {
   [[ "$2" == *"$1"* ]] || { printf 'not there: %s\nin:\n%s\n' "$1" "$2"; return 1; }
 }
 
+# rehearsed: what the last `keel` said under --dry-run is what it would do, what it is about, or a warning; never that something was done.
+rehearsed() {
+  local rest
+  rest=$(sed -E '/^[a-z-]+: (would|warning): /d; /: (building|pulling|replacing|removing|kept|unchanged) ?/d' <<<"$stderr")
+  is "said as if it were done" "$rest" ""
+}
+
 # hasnt TEXT WHERE: and is not.
 hasnt() {
   [[ "$2" != *"$1"* ]] || { printf 'there: %s\nin:\n%s\n' "$1" "$2"; return 1; }

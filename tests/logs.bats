@@ -59,6 +59,17 @@ logs: hint: make deploy ENV=$KEEL_ENV"
   is stderr "$stderr" ""
 }
 
+@test "logs: the secrets file is lost: they are shown all the same" {
+  mv "secrets/$KEEL_ENV.env" aside
+  keel logs redis
+  is redis "$status" 0
+  has "Ready to accept connections" "$output"
+  keel logs "$A"
+  mv aside "secrets/$KEEL_ENV.env"
+  exits 0
+  has '"message":"ready"' "$output"
+}
+
 @test "logs: the proxy's access log" {
   # It is written once a second.
   for _ in {1..100}; do

@@ -39,6 +39,7 @@ teardown_file() {
   refuses_a_lock maintenance on
   keel maintenance --dry-run on
   exits 0
+  rehearsed
   is stdout "$output" ""
   has "maintenance: would: reload nginx and prove generation " "$stderr"
   run public /version

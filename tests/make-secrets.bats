@@ -103,6 +103,7 @@ REDIS_PASSWORD=b"
 @test "make-secrets: --dry-run writes nothing" {
   keel make-secrets --dry-run
   exits 0
+  rehearsed
   is stdout "$output" ""
   has "would: write" "$stderr"
   is files "$(ls -A secrets)" ""

@@ -155,8 +155,8 @@ $name: hint: did you mean development?"
 
 @test "manners: without secrets nothing is changed: exit 78 names the file" {
   for name in "${COMMANDS[@]}"; do
-    # These are for just that, or only report.
-    case " ${ENVLESS[*]} env-check doctor make-secrets dev-cert status releases " in *" $name "*) continue ;; esac
+    # These are for just that, or only report or stop.
+    case " ${ENVLESS[*]} env-check doctor make-secrets dev-cert status releases logs stop-base " in *" $name "*) continue ;; esac
     # shellcheck disable=SC2046
     keel "$name" $(arguments "$name")
     must "$name" "exits $status" same "$status" 78
@@ -166,6 +166,44 @@ $name: hint: did you mean development?"
   done
   must var "something was written" test ! -e var
   all_well
+}
+
+@test "manners: settings that name what cannot be: exit 78 with all of it and a hint, nothing is changed" {
+  some_secrets
+  set_env KEEL_IMAGES=none.env KEEL_STATE=Makefile/var "KEEL_SMOKE_COMMAND=sh -c 'true"
+  touch Makefile
+  for name in "${COMMANDS[@]}"; do
+    # These have no state, or only report, or must stop things whatever is wrong.
+    case " ${ENVLESS[*]} doctor make-secrets dev-cert status releases logs stop-base health-wait with-lock store-check " in
+      *" $name "*) continue ;;
+    esac
+    # shellcheck disable=SC2046
+    keel "$name" $(arguments "$name")
+    must "$name" "exits $status" same "$status" 78
+    must "$name" "writes on stdout: $output" empty "$output"
+    must "$name" "says: $stderr" has_text "$stderr" "$name: error: KEEL_IMAGES: there is no file $TREE/none.env"
+    must "$name" "says: $stderr" has_text "$stderr" \
+      "$name: error: KEEL_STATE: $TREE/Makefile/var/development cannot be made: $TREE/Makefile is no folder"
+    must "$name" "says: $stderr" has_text "$stderr" "KEEL_SMOKE_COMMAND (compose/development.env) is "
+    must "$name" "says: $stderr" has_text "$stderr" "a command is wanted, with every quote closed"
+    must "$name" "no hint: $stderr" has_text "$stderr" $'\n'"$name: hint: "
+  done
+  all_well
+}
+
+@test "manners: with-lock, logs, stop-base: no state, no images: exit 78, nothing is changed" {
+  some_secrets
+  touch Makefile
+  KEEL_STATE=Makefile/var keel with-lock test touch ran
+  exits 78
+  has "with-lock: error: $TREE/Makefile/var/development: not a directory" "$stderr"
+  [ ! -e ran ]
+  for name in "logs proxy" stop-base; do
+    # shellcheck disable=SC2086
+    KEEL_IMAGES=none.env keel $name
+    exits 78
+    has "${name% *}: error: KEEL_IMAGES: there is no file $TREE/none.env" "$stderr"
+  done
 }
 
 @test "manners: off a terminal each line of stderr begins with the UTC time and the command" {

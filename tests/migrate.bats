@@ -45,6 +45,7 @@ migrate: hint: build-image makes one; pull-image fetches one"
 @test "migrate: --dry-run passes the image on and runs nothing" {
   keel migrate --dry-run "$IMAGE"
   exits 0
+  rehearsed
   is stdout "$output" "$IMAGE"
   has "migrate: would: docker compose " "$stderr"
   hasnt '"command": "migrate"' "$(cat "state/$KEEL_ENV/history")"

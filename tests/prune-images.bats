@@ -55,6 +55,7 @@ gone() { if here "$1"; then echo "$1 is still here" && return 1; fi; }
   docker create --name "keel-$KEEL_ENV-holds" --label "keel.env=$KEEL_ENV" "${id[5]}" >/dev/null
   KEEL_KEEP_IMAGES=2 keel prune-images --dry-run
   exits 0
+  rehearsed
   has "prune-images: would: remove image ${id[3]}" "$stderr"
   here "${id[3]}"
   KEEL_KEEP_IMAGES=2 keel prune-images
@@ -76,6 +77,31 @@ gone() { if here "$1"; then echo "$1 is still here" && return 1; fi; }
   is stdout "$output" ""
   is stderr "$stderr" "prune-images: kept 1 images"
   docker rm "keel-$KEEL_ENV-holds" >/dev/null
+}
+
+records() { (cd "state/$KEEL_ENV/releases" && printf '%s\n' *); }
+
+@test "prune-images: records beyond the newest 100 go, but those whose image is used; the history stays" {
+  local id n before
+  echo '{"command": "releases"}' >>"state/$KEEL_ENV/history"
+  before=$(cat "state/$KEEL_ENV/history")
+  rm "state/$KEEL_ENV/releases/"*
+  id=$(an_image 9)
+  docker create --name "keel-$KEEL_ENV-holds" --label "keel.env=$KEEL_ENV" "$id" >/dev/null
+  for n in {100..202}; do
+    printf '%s\n' "id=20260202T030$n"Z-0000000 "image_id=sha256:$n" colour=blue >"state/$KEEL_ENV/releases/20260202T030${n}Z-0000000"
+  done
+  keel prune-images --dry-run
+  exits 0
+  rehearsed
+  is records "$(records | wc -l)" 104
+  keel prune-images -q
+  docker rm "keel-$KEEL_ENV-holds" >/dev/null
+  exits 0
+  is records "$(records | head -n 2)" "20260102T030400Z-0000000
+20260202T030103Z-0000000"
+  is records "$(records | wc -l)" 101
+  is history "$(cat "state/$KEEL_ENV/history")" "$before"
 }
 
 @test "prune-images: an image of the same name that this environment neither ran nor built is not its own to remove" {

@@ -73,6 +73,7 @@ pull-image: hint: name it NAME@sha256:DIGEST: a tag may be another image tomorro
 @test "pull-image: --dry-run pulls nothing" {
   keel pull-image --dry-run "127.0.0.1:1/events@$NOWHERE"
   exits 0
+  rehearsed
   is stdout "$output" "127.0.0.1:1/events@$NOWHERE"
   has "pull-image: would: docker pull --quiet 127.0.0.1:1/events@$NOWHERE" "$stderr"
 }

@@ -31,6 +31,7 @@ teardown_file() {
   refuses_a_lock reload-proxy
   keel reload-proxy --dry-run
   exits 0
+  rehearsed
   is stdout "$output" ""
   has "reload-proxy: would: reload nginx and prove generation " "$stderr"
 }

@@ -75,6 +75,7 @@ rollback: hint: releases lists what was; make deploy IMAGE=… deploys it again"
 @test "rollback: --dry-run names the standby and changes nothing" {
   keel rollback --dry-run
   exits 0
+  rehearsed
   is stdout "$output" "$A"
   has "rollback: would: " "$stderr"
   is serving "$(serving)" "$(cat B)"

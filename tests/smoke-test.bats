@@ -55,11 +55,22 @@ smoke-test: last " "$stderr"
   has '"passed": false' "$(tail -n 1 "state/$KEEL_ENV/history")"
 }
 
-@test "smoke-test: a program that is not there: exit 69" {
-  KEEL_SMOKE_COMMAND=no-such-program keel smoke-test "$A"
-  exits 69
-  is stdout "$output" ""
-  has "smoke-test: error: no-such-program: not installed" "$stderr"
+@test "smoke-test: a program or an application's folder that is not there: exit 78, nothing is noted" {
+  local before
+  before=$(cat "state/$KEEL_ENV/history")
+  for program in no-such-program ./Dockerfile; do
+    KEEL_SMOKE_COMMAND=$program keel smoke-test "$A"
+    exits 78
+    is stdout "$output" ""
+    program=${program/#./$CHECKOUT/examples/events}
+    is stderr "$stderr" "smoke-test: error: KEEL_SMOKE_COMMAND: $program: there is no such program, or it is not executable
+smoke-test: hint: edit compose/$KEEL_ENV.env; a path is relative to KEEL_APP_DIR"
+  done
+  KEEL_APP_DIR=$TREE/none keel smoke-test "$A"
+  exits 78
+  is stderr "$stderr" "smoke-test: error: KEEL_APP_DIR: there is no folder $TREE/none
+smoke-test: hint: edit compose/$KEEL_ENV.env"
+  is history "$(cat "state/$KEEL_ENV/history")" "$before"
 }
 
 @test "smoke-test: no release: 65, 1; no engine: 69" {
@@ -70,6 +81,7 @@ smoke-test: last " "$stderr"
 @test "smoke-test: --dry-run passes on and tries nothing" {
   KEEL_SMOKE_COMMAND="touch tried" keel smoke-test --dry-run "$A"
   exits 0
+  rehearsed
   is stdout "$output" "$A"
   [ ! -e tried ]
 }

@@ -40,6 +40,7 @@ teardown_file() {
 @test "start-base: --dry-run says what it would do and does nothing" {
   keel start-base --dry-run
   exits 0
+  rehearsed
   is stdout "$output" ""
   has "start-base: would: docker compose " "$stderr"
   is containers "$(docker ps -aq --filter "label=keel.env=$KEEL_ENV")" ""

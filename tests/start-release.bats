@@ -60,6 +60,7 @@ start-release: hint: start-release --help"
 @test "start-release: --dry-run prints an id for the rest of the pipe and starts nothing" {
   keel start-release --dry-run "$IMAGE"
   exits 0
+  rehearsed
   [[ "$output" =~ ^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{7}$ ]]
   has "start-release: would: docker compose " "$stderr"
   is containers "$(replicas)" ""

@@ -60,6 +60,7 @@ stop-base: hint: stop-base --destroy $KEEL_ENV"
 @test "stop-base: --dry-run, a lock that is held, no engine: nothing is stopped" {
   keel stop-base --dry-run
   exits 0
+  rehearsed
   is stdout "$output" ""
   has "stop-base: would: docker compose " "$stderr"
   refuses_a_lock stop-base
@@ -76,6 +77,20 @@ stop-base: hint: stop-base --destroy $KEEL_ENV"
   is networks "$(docker network ls -q --filter "name=keel-$KEEL_ENV")" ""
   is volumes "$(docker volume ls -q --filter "name=keel-$KEEL_ENV" | sort | xargs)" "keel-${KEEL_ENV}_postgres keel-${KEEL_ENV}_redis"
   [ -f "state/$KEEL_ENV/releases/$(cat id)" ]
+}
+
+@test "stop-base: the secrets file is lost, or open to others: everything stops all the same" {
+  up
+  chmod 644 "secrets/$KEEL_ENV.env"
+  keel stop-base --dry-run
+  exits 0
+  mv "secrets/$KEEL_ENV.env" aside
+  keel stop-base
+  mv aside "secrets/$KEEL_ENV.env"
+  chmod 600 "secrets/$KEEL_ENV.env"
+  exits 0
+  is stderr "$stderr" "stop-base: keel-$KEEL_ENV: stopped, its data stays"
+  is containers "$(docker ps -aq --filter "label=keel.env=$KEEL_ENV")" ""
 }
 
 @test "stop-base: again: nothing to do, exit 0" {

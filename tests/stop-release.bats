@@ -40,6 +40,7 @@ stop-release: hint: move the traffic first: swap-upstream OTHER-RELEASE, or depl
 @test "stop-release: --dry-run, a lock that is held, no engine: nothing is stopped" {
   keel stop-release --dry-run "$B"
   exits 0
+  rehearsed
   is stdout "$output" "$B"
   has "stop-release: would: stop and remove " "$stderr"
   refuses_a_lock stop-release "$B"

@@ -55,6 +55,7 @@ print(*sorted(s["release"] + " " + str(s["percent"]) for s in shares) or ["nobod
   before=$(cat "state/$KEEL_ENV/proxy/traffic.conf" "state/$KEEL_ENV/history")
   keel swap-upstream --dry-run "$A"
   exits 0
+  rehearsed
   is stdout "$output" "$A"
   is stderr "$stderr" "swap-upstream: would: give $A 100 % of the traffic, prove it, drain the old release"
   is state "$(cat "state/$KEEL_ENV/proxy/traffic.conf" "state/$KEEL_ENV/history")" "$before"

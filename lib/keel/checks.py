@@ -117,9 +117,7 @@ def clock(s: Settings, facts: dict[str, Any]) -> list[Check]:
         off = dt.datetime.fromisoformat(facts["SystemTime"]).timestamp() - now
         if abs(off) > SKEW:
             return [Check("clock", "bad", f"the engine's is {abs(off):.0f} s {'ahead' if off > 0 else 'behind'}", hint)]
-    newest = ""
-    for line in state.history(s.state):
-        newest = str(line.get("time", newest))
+    newest = next((str(line["time"]) for line in state.latest(s.state) if "time" in line), "")
     if newest and dt.datetime.fromisoformat(newest).timestamp() > now + SKEW:
         return [Check("clock", "bad", f"went back: it is {state.now()}, the history has {newest}", hint)]
     return [ok("clock", state.now())]

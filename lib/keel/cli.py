@@ -48,6 +48,12 @@ def say(message: str, level: int = 1) -> None:
     sys.stderr.flush()
 
 
+def done(message: str) -> None:
+    """What has been done, which a rehearsal has not: silent under --dry-run."""
+    if not run.dry:
+        say(message)
+
+
 def warn(message: str) -> None:
     """A line that -q does not silence."""
     say(f"warning: {message}", 0)
@@ -163,7 +169,7 @@ def _outcome(command: click.Command) -> int:
     except BrokenPipeError:
         return 141  # the reader left: not our failure to report twice
     except OSError as e:
-        if e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+        if e.errno not in (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
             return _bug(e)
         say(f"error: {e.filename or 'this host'}: {(e.strerror or '').lower()}", 0)
         say("hint: who owns it, and is the disk full? doctor says more", 0)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
-from keel import private, run
+from keel import context, private, run
 from keel.settings import ROOT, Settings, read
 from keel.stop import CONFIG, Stop
 from keel.traffic import COLOURS
@@ -32,9 +32,9 @@ def dev(settings: Settings) -> list[str]:
 
 def build_dev(settings: Settings) -> list[str]:
     """The build of its image: the Dockerfile's stage `dev`, on the pinned Node."""
-    node = read(settings.path("KEEL_IMAGES"))["KEEL_IMAGE_NODE"]
+    node = images(settings)["KEEL_IMAGE_NODE"]
     return ["docker", "build", "--target", "dev", "--build-arg", f"NODE_IMAGE={node}", "--tag", f"{settings.project}-dev",
-            str(settings.path("KEEL_APP_DIR"))]
+            str(context.folder(settings))]
 
 
 def _compose(project: str, *files: str) -> list[str]:
@@ -52,7 +52,7 @@ def environment(settings: Settings, **extra: str) -> dict[str, str]:
     uid, gid = proxy_user(settings)
     return {
         **values,
-        **read(settings.path("KEEL_IMAGES")),
+        **images(settings),
         "KEEL_ENV": settings.env,
         "KEEL_ROOT": str(ROOT),
         "KEEL_STATE": str(settings.path("KEEL_STATE")),
@@ -67,6 +67,14 @@ def environment(settings: Settings, **extra: str) -> dict[str, str]:
         "COMPOSE_DISABLE_ENV_FILE": "1",  # a stray .env is no setting
         **extra,
     }
+
+
+def images(settings: Settings) -> dict[str, str]:
+    """What KEEL_IMAGES pins, by variable. Raises Stop 78 when there is no such file."""
+    file = settings.path("KEEL_IMAGES")
+    if not file.is_file():
+        raise Stop(f"KEEL_IMAGES: there is no file {file}", CONFIG, f"edit {settings.file}")
+    return read(file)
 
 
 def proxy_user(settings: Settings) -> tuple[int, int]:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from keel import run
+from keel.settings import Settings
+from keel.stop import CONFIG, Stop
 
 # Names under which secrets are kept (a list in the spirit of gitleaks' and GitHub's path rules), and heads of private keys.
 NAMES = (".env", ".env.*", "*.env", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "id_rsa*", "id_ed25519*", "id_ecdsa*",
@@ -13,6 +15,14 @@ NAMES = (".env", ".env.*", "*.env", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks",
          "*.tfstate", ".dockerconfigjson", "age.txt", "*.age-key")
 HARMLESS = (".env.example", "example.env", ".env.sample", ".env.template", "*.pub")
 HEADS = (b"-----BEGIN RSA PRIVATE", b"-----BEGIN PRIVATE", b"-----BEGIN EC PRIVATE", b"-----BEGIN OPENSSH PRIVATE", b"AGE-SECRET-KEY-1")
+
+
+def folder(settings: Settings) -> Path:
+    """The application's folder. Raises Stop 78 when it is not there."""
+    found = settings.path("KEEL_APP_DIR").resolve()
+    if not found.is_dir():
+        raise Stop(f"KEEL_APP_DIR: there is no folder {found}", CONFIG, f"edit {settings.file}")
+    return found
 
 
 def secrets(folder: Path) -> list[str]:

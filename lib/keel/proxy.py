@@ -81,7 +81,8 @@ def switch(settings: Settings, wanted: Traffic, say: Say) -> Traffic:
     staged = _stage(settings, container, new)
     try:
         state.rename(staged, path(settings))
-        say(f"generation {new.generation} written: {describe(new)}")
+        if not run.dry:
+            say(f"generation {new.generation} written: {describe(new)}")
         _reload_and_prove(settings, container, new.generation)
     except BaseException as e:
         # A new number for the old shares: the proof must not mistake the attempt for its repair.

@@ -13,6 +13,7 @@ from keel.stop import DATA, NO, Stop
 from keel.traffic import COLOURS, Traffic
 
 FORM = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{7}")
+KEPT = 100  # records that prune-images leaves, whatever became of their releases
 IMAGE = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
 
 

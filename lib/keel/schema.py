@@ -1,6 +1,7 @@
 """The settings' schema, read from compose/example.env: what exists, of which type, and what is wrong with a value."""
 import functools
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +59,17 @@ class Variable:
             return "" if value in choices else f"is {shown}: one of {', '.join(choices)} is wanted"
         if not re.fullmatch(TYPES[self.type], value) or (self.type == "port" and int(value) > 65535):
             return f"is {shown}: {WANTED.get(self.type, self.type)} is wanted"
+        if self.type == "command" and not _words(value):
+            return f"is {shown}: a command is wanted, with every quote closed"
         return ""
+
+
+def _words(command: str) -> list[str]:
+    """The words of a command as a shell would split it; none where a quote is left open."""
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return []
 
 
 def seconds(text: str) -> float:

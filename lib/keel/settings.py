@@ -143,6 +143,10 @@ def faults(settings: Settings) -> list[str]:
             found.append(f"{name} ({settings.origin.get(name, 'not set')}) {fault}")
     if settings.raw("KEEL_HTTP_PORT") == settings.raw("KEEL_HTTPS_PORT"):
         found.append(f"KEEL_HTTP_PORT and KEEL_HTTPS_PORT are both {settings.raw('KEEL_HTTP_PORT')}")
+    if not (images := ROOT / settings.raw("KEEL_IMAGES")).is_file():
+        found.append(f"KEEL_IMAGES: there is no file {images}")
+    if not (top := next(p for p in (settings.state, *settings.state.parents) if p.exists())).is_dir():
+        found.append(f"KEEL_STATE: {settings.state} cannot be made: {top} is no folder")
     return found + nesting(settings)
 
 

@@ -89,6 +89,24 @@ def history(folder: Path) -> Iterator[dict[str, object]]:
             continue
 
 
+def latest(folder: Path, block: int = 1 << 16) -> Iterator[dict[str, object]]:
+    """The lines of the history, newest first, read from its end in blocks of so many bytes: it grows for ever, and the end is wanted."""
+    path = folder / "history"
+    if not path.exists():
+        return
+    with open(path, "rb") as f:
+        at, rest = f.seek(0, os.SEEK_END), b""
+        while at:
+            size = min(block, at)
+            at = f.seek(at - size)
+            rest, *lines = (f.read(size) + rest).split(b"\n")
+            for line in reversed([rest, *lines] if not at else lines):
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    continue
+
+
 def record(path: Path) -> dict[str, str]:
     """A `key=value` file. Raises Stop 65 when a line is none."""
     fields: dict[str, str] = {}

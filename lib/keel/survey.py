@@ -90,9 +90,6 @@ def _releases(settings: Settings, said: Survey) -> None:
 
 def _journal(settings: Settings, said: Survey) -> None:
     """The last line of the history, and a step that began, never ended, and whose process holds no lock any more."""
-    lines = list(state.history(settings.state))
-    if not lines:
-        return
-    said.last = lines[-1]
+    said.last = next(state.latest(settings.state), {})
     if said.last.get("step") == "begin" and not said.locked:
         said.problems.append(f"{said.last.get('command')} began at {said.last.get('time')} and did not end: run it again")

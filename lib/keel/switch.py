@@ -63,8 +63,11 @@ def _move(settings: Settings, share: traffic.Share, wanted: traffic.Traffic, say
 def standby(settings: Settings) -> str:
     """The release to roll back to: the one at 0 %, or of two that serve the one that last had it all. Raises Stop 1 without one."""
     now = proxy.current(settings)
-    whole = [line.get("release") for line in state.history(settings.state) if line.get("step") == "live" and line.get("share") == 100]
-    waiting = [s for s in now.shares if s.percent == 0] or [s for s in now.shares if whole and s.release == whole[-1]]
+    waiting = [s for s in now.shares if s.percent == 0]
+    if not waiting:
+        whole = (line.get("release") for line in state.latest(settings.state) if line.get("step") == "live" and line.get("share") == 100)
+        last = next(whole, None)
+        waiting = [s for s in now.shares if s.release == last]
     if len(now.shares) < 2 or not waiting:
         raise Stop(f"{settings.env}: there is no standby to roll back to", NO,
                    "releases lists what was; make deploy IMAGE=… deploys it again")

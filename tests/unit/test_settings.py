@@ -22,7 +22,8 @@ class Tree:
         self.root = root
         for folder in ("compose", "secrets", "var"):
             (root / folder).mkdir()
-        shutil.copy(EXAMPLE, root / "compose")
+        for name in ("example.env", "images.env"):
+            shutil.copy(EXAMPLE.with_name(name), root / "compose")
         self.write("compose/trial.env", "KEEL_DOMAIN=trial.test\n")
         self.write("secrets/trial.env", SECRETS, 0o600)
 
