@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from keel.stop import CONFIG, DATA, NOTHING, Stop
 
 PIECE = 1 << 20
+READER_LEFT = 141  # what a shell reports for SIGPIPE; not our failure to report twice, so there is no message
 
 
 def incoming() -> Iterator[bytes]:
@@ -23,7 +24,7 @@ def incoming() -> Iterator[bytes]:
 def outgoing(pieces: Iterable[bytes]) -> None:
     """Write to stdout, past Python's buffer, so that each error is seen while there is still an exit code to choose.
 
-    Raises Stop 78 when stdout takes no more, BrokenPipeError when its reader left.
+    Raises Stop 78 when stdout takes no more, a silent Stop 141 when its reader left.
     """
     if sys.stdout is None:
         raise Stop("stdout is closed", CONFIG, "redirect it to a file or a pipe")
@@ -44,6 +45,6 @@ def _write(data: memoryview) -> int:
     try:
         return os.write(1, data)
     except BrokenPipeError:
-        raise
+        raise Stop("", READER_LEFT) from None  # click would make a BrokenPipeError a 1, which reads as a verdict
     except OSError as e:
         raise Stop(f"stdout: {(e.strerror or '').lower()}", CONFIG, "delete what came out: it has no end") from None
