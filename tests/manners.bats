@@ -4,7 +4,7 @@
 # Commands that read handles from stdin when there are no arguments.
 FILTERS=(pull-image migrate start-release health-wait smoke-test swap-upstream stop-release)
 # Commands that belong to no environment.
-ENVLESS=(pin-images)
+ENVLESS=(pin-images seal unseal)
 LARGEST=140
 
 setup() {
