@@ -18,6 +18,10 @@ setup() {
   cd "$TREE" || return
 }
 
+teardown() {
+  [ -z "${LISTENER:-}" ] || kill "$LISTENER"
+}
+
 teardown_file() {
   load helper
   load stack
@@ -145,7 +149,6 @@ while True:
     is stderr "$(cut -d' ' -f2- words)" \
       "health-wait: interrupted by SIG${signal% *}: \`status\` says what is live, the same command again finishes the work"
   done
-  kill "$LISTENER"
 }
 
 @test "health-wait: an address that is none: usage, with the reason" {
@@ -181,5 +184,4 @@ END
     is stdout "$output" ""
     is stderr "$stderr" "health-wait: error: $url: not healthy: timed out"
   done
-  kill "$LISTENER"
 }
