@@ -36,7 +36,7 @@ def close(path: Path) -> None:
 
 
 def fill(env: str) -> list[str]:
-    """Give every secret of the schema that has no value yet a random one, in secrets/ENV.env; their names. Raises Stop 78, OSError.
+    """Give every required secret that has no value yet a random one, in secrets/ENV.env; their names. Raises Stop 78, OSError.
 
     192 bits as hexadecimal: no character that a URL, a shell, Compose or an env file could read as anything else.
     """
@@ -44,7 +44,7 @@ def fill(env: str) -> list[str]:
     with folder(path.parent):
         known = settings.read(path)  # also stops at a line that cannot be read, before anything is written
         wanted = [v.name for v in schema.load(settings.ROOT / "compose" / "example.env").values()
-                  if v.secret and known.get(v.name, "") in ("", v.default)]
+                  if v.secret and v.required and known.get(v.name, "") in ("", v.default)]
         if not wanted:
             return []
         text = path.read_text() if path.exists() else f"# The secrets of {env}: never commit this file.\n"

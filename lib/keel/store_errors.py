@@ -1,0 +1,69 @@
+"""What a provider, the network or a disk says, in our words and codes; a provider's own text is left out, for it may quote a key."""
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from keel import stores
+from keel.stop import CONFIG, UNAVAILABLE, Stop
+
+CREDENTIALS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ?profile=NAME: are they right, and may they do this?"
+# Source: Amazon S3 API Reference, Error responses. What is not in here may pass: it is worth another try (69).
+KNOWN = {
+    **dict.fromkeys(("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "AllAccessDisabled", "AccountProblem", "403", "401"),
+                    ("access is denied", CREDENTIALS)),
+    **dict.fromkeys(("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "ExpiredTokenException"),
+                    ("the credentials have expired", "new credentials: AWS_SESSION_TOKEN, or the profile")),
+    **dict.fromkeys(("NoSuchBucket", "InvalidBucketName"), ("there is no such bucket", "make it at the provider, or correct the URL")),
+    **dict.fromkeys(("PermanentRedirect", "AuthorizationHeaderMalformed", "301", "307", "IllegalLocationConstraintException"),
+                    ("the bucket is in another region", "KEEL_S3_REGION, or ?region=NAME")),
+    "RequestTimeTooSkewed": ("this host's clock is wrong: the store refuses it", "timedatectl says whether the clock is synchronized"),
+    **dict.fromkeys(("ObjectLockConfigurationNotFoundError", "InvalidBucketState"),
+                    ("the bucket has no Object Lock", "KEEL_S3_LOCK=off, or a bucket made with Object Lock")),
+}
+
+
+@contextmanager
+def of_s3(url: str, key: str) -> Iterator[None]:
+    """Turn what boto3 raises into Missing or Stop 69 or 78 that names the store and the object."""
+    from botocore import exceptions as e
+
+    what = f"{url}: {key}" if key else url
+    try:
+        yield
+    except e.ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code in ("NoSuchKey", "NoSuchVersion", "404", "MethodNotAllowed") and status in (404, 405):
+            raise stores.Missing(url, key) from None
+        if code in KNOWN:
+            said, hint = KNOWN[code]
+            raise Stop(f"{what}: {said} ({code})", CONFIG, hint) from None
+        raise Stop(f"{what}: the store answered {code or 'with an error'} (status {status})", UNAVAILABLE,
+                   "again later; store-check says what the store can do") from None
+    except (e.NoCredentialsError, e.PartialCredentialsError, e.TokenRetrievalError, e.CredentialRetrievalError,
+            e.UnauthorizedSSOTokenError) as error:
+        raise Stop(f"{what}: there are no credentials ({type(error).__name__})", CONFIG, CREDENTIALS) from None
+    except e.ParamValidationError as error:
+        raise Stop(f"{what}: {str(error).splitlines()[-1].lower()}", CONFIG, "correct the URL of the store") from None
+    except (e.BotoCoreError, e.HTTPClientError) as error:
+        raise Stop(f"{what}: the store does not answer ({type(error).__name__})", UNAVAILABLE,
+                   "again later; is KEEL_S3_ENDPOINT right?") from None
+
+
+@contextmanager
+def of_disk(root: Path, key: str) -> Iterator[None]:
+    """Turn OSError into Missing or Stop 69 (full, broken) or 78 (not there, not ours) that names the store and the object."""
+    url = f"file://{root}"
+    try:
+        yield
+    except FileNotFoundError:
+        if root.is_dir():
+            raise stores.Missing(url, key) from None
+        raise Stop(f"{url}: the folder is gone", CONFIG, "is its disk mounted?") from None
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        code = (CONFIG if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+                else UNAVAILABLE)
+        hint = "free space there, or backup-prune" if full else "who owns the folder, and is its disk well?"
+        raise Stop(f"{url}: {key}: {(error.strerror or str(error)).lower()}", code, hint) from None

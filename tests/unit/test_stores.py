@@ -1,0 +1,158 @@
+"""Stores: keys and URLs, the plan of the parts, one stream into several stores."""
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keel import fan, multipart, schema, settings, store_file, store_s3, stores
+from keel.multipart import FIRST, LARGEST, capacity, part_size, parts
+from keel.stop import Stop
+
+VARIABLES = schema.load(settings.ROOT / "compose" / "example.env")
+
+
+def some_settings(**values: str) -> settings.Settings:
+    return settings.Settings("test", values, {}, VARIABLES)
+
+
+@given(st.integers(1, 10_000), st.integers(0, 9_999))
+def test_parts_grow_and_stay_within_what_s3_allows(cap: int, number: int) -> None:
+    assert FIRST <= part_size(number, cap) <= part_size(number + 1, cap) <= LARGEST
+
+
+def test_what_fits() -> None:
+    assert capacity(10_000) >= 5e12 and capacity(1_000) >= 400e9 and capacity(100) >= 40e9
+
+
+def test_memory_stays_small_for_the_first_100_gb() -> None:
+    sent = number = 0
+    while sent < 100e9:
+        assert part_size(number, 10_000) * (multipart.IN_FLIGHT + 1) <= 100e6
+        sent += part_size(number, 10_000)
+        number += 1
+
+
+@given(st.lists(st.binary(max_size=40), max_size=30), st.integers(1, 50))
+def test_parts_are_exact_whatever_the_chunks(chunks: list[bytes], size: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multipart, "FIRST", size)
+        found = [bytes(p) for p in parts(iter(chunks), 10_000)]
+    assert b"".join(found) == b"".join(chunks)
+    assert all(len(p) == size for p in found[:-1]) and (not found or 0 < len(found[-1]) <= size)
+
+
+@pytest.mark.parametrize("key", ["a", "production/objects/20260102T031500Z-pg-1a2b3c4d/events.dump.zst.age", "größe/a b", "a..b"])
+def test_keys(key: str) -> None:
+    assert stores.checked(key) == key
+
+
+@pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "..", "a/../b", "./a", ".a", "a/.b", "a\nb", "a\0b", "a\\b", "a\x7fb", "a\u202eb",
+                                 "\ud800", "x" * 201, "/".join(["x" * 100] * 9)])
+def test_what_is_no_key(key: str, tmp_path: Path) -> None:
+    store = store_file.open_folder(str(tmp_path))
+    for use in (lambda: stores.checked(key), lambda: store.put(key, b""), lambda: store.get(key), lambda: store.delete(key)):
+        with pytest.raises(Stop) as e:
+            use()
+        assert e.value.code == 65
+
+
+@pytest.mark.parametrize("url", ["", "x", "file://host/dir", "file:dir", "file:///", "s3:///x", "s3://b/../x", "s3://b/p?parts=0", "s3://b/p?lock=yes",
+                                 "s3://b/p?style=x", "s3://b/p?x=y", "s3://u:p@b/x", "s3://b/p#f", "s3://b/p?endpoint=nonsense", "s3://b/p?profile=none",
+                                 "s3://b/p?x"])
+def test_urls_that_are_refused(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    if url == "file:///":
+        url = f"file://{tmp_path}/none"
+    with pytest.raises(Stop) as e:
+        stores.open_all(some_settings(), [url])
+    assert e.value.code == 78 and "u:p" not in e.value.message
+
+
+def test_a_store_that_is_named_twice() -> None:
+    with pytest.raises(Stop, match="twice"):
+        stores.open_all(some_settings(KEEL_BACKUP_STORES="s3://b/p s3://b/p"))
+
+
+def test_a_url_wins_over_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "credentials").write_text("[second]\naws_access_key_id = second-key\naws_secret_access_key = x\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    s = some_settings(KEEL_S3_ENDPOINT="https://one.example.org", AWS_ACCESS_KEY_ID="first-key", AWS_SECRET_ACCESS_KEY="x",
+                      KEEL_S3_PARTS="1000")
+    second = "s3://b/q?endpoint=https://two.example.org&region=nl-1&profile=second&parts=500&lock=governance"
+    one, two = stores.open_all(s, ["s3://b/p", second])
+    found = [(x.client.meta.endpoint_url, x.client.meta.region_name, x.client._get_credentials().access_key, x.parts, x.lock)
+             for x in (one, two) if isinstance(x, store_s3.Bucket)]
+    assert found == [("https://one.example.org", "us-east-1", "first-key", 1000, "off"),
+                     ("https://two.example.org", "nl-1", "second-key", 500, "governance")]
+    assert "first-key" not in repr(one)
+
+
+def folders(tmp_path: Path, count: int) -> list[stores.Store]:
+    for n in range(count):
+        (tmp_path / str(n)).mkdir()
+    return [store_file.open_folder(str(tmp_path / str(n))) for n in range(count)]
+
+
+def left(tmp_path: Path) -> list[str]:
+    return sorted(p.name for p in tmp_path.rglob("*") if p.is_file())
+
+
+def test_one_stream_into_several(tmp_path: Path) -> None:
+    two = folders(tmp_path, 2)
+    assert [(o.size, o.error) for o in fan.upload_all(two, "a/b", iter([b"x" * 1000] * 100))] == [(100_000, None)] * 2
+    assert [s.get("a/b") for s in two] == [b"x" * 100_000] * 2
+
+
+def test_one_store_that_fails_does_not_stop_the_other(tmp_path: Path) -> None:
+    two = folders(tmp_path, 2)
+    (tmp_path / "0" / "a").write_text("no folder")
+    bad, good = fan.upload_all(two, "a/b", iter([b"x"] * 1000))
+    assert bad.error and bad.error.code == 78 and bad.url in bad.error.message and (good.size, good.error) == (1000, None)
+
+
+def test_all_stores_failing_ends_the_producer(tmp_path: Path) -> None:
+    two = folders(tmp_path, 2)
+    for n in "01":
+        (tmp_path / n / "a").write_text("no folder")
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 1
+            yield b"x"
+    assert all(o.error for o in fan.upload_all(two, "a/b", endless())) and sent < 10_000_000
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, Stop("pg_dump failed")])
+def test_a_producer_that_fails_publishes_nothing_anywhere(tmp_path: Path, error: BaseException) -> None:
+    def failing() -> Iterator[bytes]:
+        yield from [b"x"] * 100
+        raise error
+    with pytest.raises(error if isinstance(error, type) else type(error)):
+        fan.upload_all(folders(tmp_path, 2), "a/b", failing())
+    assert left(tmp_path) == []
+
+
+def test_a_slow_store_sets_the_pace_and_memory_stays_bounded(tmp_path: Path) -> None:
+    gate, feed, sent = threading.Event(), fan.Feed(), []
+
+    def consume() -> None:
+        gate.wait()
+        sent.append(sum(1 for _ in feed.chunks()))
+    consumer = threading.Thread(target=consume)
+    consumer.start()
+    for _ in range(fan.QUEUED):
+        assert feed.put(b"x")
+    blocked = threading.Thread(target=feed.put, args=(b"x",))
+    blocked.start()
+    assert len(feed._chunks) == fan.QUEUED
+    gate.set()
+    blocked.join()
+    feed.end()
+    consumer.join()
+    assert sent == [fan.QUEUED + 1]
