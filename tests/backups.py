@@ -1,6 +1,6 @@
 """backups: put signed backups of any age into a folder store, as a test wants them; prints their ids, in order.
 
-    backups.py KEYFILE FOLDER ENV SPEC...      SPEC is KIND:AGE[:WORD...], AGE in hours as 50h or in days as 3d (negative: to come)
+    backups.py KEYFILE FOLDER ENV SPEC...      SPEC is KIND:AGE[:WORD...], AGE as 3d, 50h or 90s (negative: to come)
 
 Words: ok, bad (a verdict of that kind), young (that verdict is of a level that restores nothing), held, locked (until tomorrow, in the store
 too), bare (no manifest), cut (an object shorter than the manifest says), gone (no object), spoiled (a byte of the manifest changed),
@@ -25,7 +25,7 @@ from keel.store_file import Folder, open_folder  # noqa: E402
 def make(store: Folder, key: Ed25519PrivateKey, env: str, spec: str) -> str:
     """One backup; its id."""
     kind, age, *words = spec.split(":")
-    when = datetime.now(UTC).replace(microsecond=0) - timedelta(**{{"h": "hours", "d": "days"}[age[-1]]: int(age[:-1])})
+    when = datetime.now(UTC).replace(microsecond=0) - timedelta(**{{"s": "seconds", "h": "hours", "d": "days"}[age[-1]]: int(age[:-1])})
     name, time, data = manifest.new_id(kind, when), forms.text_of(when), os.urandom(64)
     until = datetime.now(UTC) + timedelta(days=1) if "locked" in words else None
     place = f"{env}/objects/{name}/data.zst.age"

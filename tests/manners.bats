@@ -142,7 +142,7 @@ $name: hint: did you mean development?"
 @test "manners: without secrets nothing is changed: exit 78 names the file" {
   for name in "${COMMANDS[@]}"; do
     # These are for just that, or only report.
-    case " ${ENVLESS[*]} env-check doctor make-secrets dev-cert status releases " in *" $name "*) continue ;; esac
+    case " ${ENVLESS[*]} env-check doctor make-secrets dev-cert status releases backups " in *" $name "*) continue ;; esac
     # shellcheck disable=SC2046
     keel "$name" $(arguments "$name")
     must "$name" "exits $status" same "$status" 78
