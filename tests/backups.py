@@ -2,9 +2,9 @@
 
     backups.py KEYFILE FOLDER ENV SPEC...      SPEC is KIND:AGE[:WORD...], AGE as 3d, 50h or 90s (negative: to come)
 
-Words: ok, bad (a verdict of that kind), young (that verdict is of a level that restores nothing), held, locked (until tomorrow, in the store
-too), bare (no manifest), cut (an object shorter than the manifest says), gone (no object), spoiled (a byte of the manifest changed),
-alien (signed by nobody we trust).
+Words: ok, bad (a verdict of that kind), young (that verdict is of a level that restores nothing), held,
+locked (until tomorrow, in the store too), bare (no manifest), cut (an object shorter than the manifest says), gone (no object),
+spoiled (a byte of the manifest changed), alien (signed by nobody we trust).
 """
 import hashlib
 import os
