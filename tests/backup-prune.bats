@@ -113,11 +113,11 @@ data.zst.age"
   has "$A: is 2 h in the future: did a clock go back?" "$stderr"
   rm -rf "$DISK/development"
   backup pg:1h pg:26h pg:50h pg:4320000s >/dev/null
-  GONE=$(backup pg:4319990s)
+  gone=$(backup pg:4319990s)
   KEEL_KEEP_DAILY=3 KEEL_KEEP_WEEKLY=0 keel backup-prune --confirm
   exits 1
   has "no pg backup that has been restored would be left" "$stderr"
-  [ -e "$DISK/development/manifests/$GONE" ]
+  [ -e "$DISK/development/manifests/$gone" ]
 }
 
 @test "backup-prune: too much at once is refused; --skip-share-limit lifts that and nothing else, and its reason is written down" {
@@ -253,7 +253,8 @@ import fcntl, os, subprocess, sys
 tree, checkout = sys.argv[1:]
 ours, theirs = os.pipe()
 fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 4096)
-command = subprocess.Popen(["bin/backup-prune", "--confirm", "--skip-share-limit", "all"], stdout=theirs, cwd=tree, stdin=subprocess.DEVNULL)
+argv = ["bin/backup-prune", "--confirm", "--skip-share-limit", "all"]
+command = subprocess.Popen(argv, stdout=theirs, cwd=tree, stdin=subprocess.DEVNULL)
 os.close(theirs)
 os.read(ours, 1)
 disk = os.path.join(os.path.dirname(tree), "disk")

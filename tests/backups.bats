@@ -24,7 +24,8 @@ setup() {
   mapfile -t IDS < <(backup pg:1h:ok pg:2d)
   keel backups --json --limit 1
   exits 0
-  is json "$(jq -r '[.id, .kind, .env, .size, .period, .ok, .level, .held, .stores[0], (.age >= 3600 and .age < 3660)] | map(tostring) | join(" ")' <<<"$output")" \
+  local wanted='[.id, .kind, .env, .size, .period, .ok, .level, .held, .stores[0], (.age >= 3600 and .age < 3660)]'
+  is json "$(jq -r "$wanted | map(tostring) | join(\" \")" <<<"$output")" \
     "${IDS[0]} pg development 64 daily true 5  $STORE true"
   keel backups --json
   is unverified "$(jq -r 'select(.id == "'"${IDS[1]}"'") | [.ok, .level, .verified] | tostring' <<<"$output")" '[null,null,""]'
