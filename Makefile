@@ -24,7 +24,7 @@ known       := $(patsubst compose/%.env,%,$(filter-out compose/example.env compo
 image       := $(if $(IMAGE),pull-image $(IMAGE),build-image)
 
 .PHONY: help setup secrets cert demo up deploy reload rollback status releases logs down destroy doctor env-check maintenance-on \
-        maintenance-off prune-images pin-images dev lint test test-load bench lock
+        maintenance-off backups backup-prune prune-images pin-images dev lint test test-load bench lock
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,12 @@ secrets: $(envfile) ## Write secrets/ENV.env with random passwords (never over e
 
 cert: $(envfile) ## Write a certificate of a local authority (development, tests)
 	dev-cert
+
+backups: $(envfile) ## The backups, newest first: restored or not, and where
+	@backups
+
+backup-prune: $(envfile) ## Which backups would go, and why; backup-prune --confirm deletes them
+	@backup-prune
 
 prune-images: $(envfile) ## Remove the images of earlier releases
 	prune-images

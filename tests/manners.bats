@@ -156,7 +156,7 @@ $name: hint: did you mean development?"
 @test "manners: without secrets nothing is changed: exit 78 names the file" {
   for name in "${COMMANDS[@]}"; do
     # These are for just that, or only report or stop.
-    case " ${ENVLESS[*]} env-check doctor make-secrets dev-cert status releases logs stop-base " in *" $name "*) continue ;; esac
+    case " ${ENVLESS[*]} env-check doctor make-secrets dev-cert status releases logs stop-base backups " in *" $name "*) continue ;; esac
     # shellcheck disable=SC2046
     keel "$name" $(arguments "$name")
     must "$name" "exits $status" same "$status" 78
@@ -174,7 +174,7 @@ $name: hint: did you mean development?"
   touch Makefile
   for name in "${COMMANDS[@]}"; do
     # These have no state, or only report, or must stop things whatever is wrong.
-    case " ${ENVLESS[*]} doctor make-secrets dev-cert status releases logs stop-base health-wait with-lock store-check " in
+    case " ${ENVLESS[*]} doctor make-secrets dev-cert status releases logs stop-base health-wait with-lock store-check backups " in
       *" $name "*) continue ;;
     esac
     # shellcheck disable=SC2046

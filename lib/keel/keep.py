@@ -105,15 +105,15 @@ def refusal(backups: Sequence[Backup], delete: Mapping[str, str], now: datetime,
     """Why these backups must not be deleted now, or nothing. Knows nothing of how they were chosen, so that it holds for any choice."""
     ahead = max(backups, key=lambda b: (b.created, b.id), default=None)
     if ahead and ahead.created > now + SKEW:
-        return f"{ahead.id}: is {_age(ahead.created - now)} in the future: did a clock go back?"
+        return f"{ahead.id}: is {age(ahead.created - now)} in the future: did a clock go back?"
     for (env, kind), those in sorted(_groups(backups, lambda b: (b.env, b.kind)).items()):
         sound = [b for b in those if b.sound(now)]
         if not sound:
             return f"{env}: has no good {kind} backup"
         last = max(sound, key=lambda b: (b.created, b.id))
         if last.created < now - policy.max_age:
-            return (f"{last.id}: the newest good {kind} backup of {env} is {_age(now - last.created)} old, "
-                    f"more than {_age(policy.max_age)}: nothing goes until there is a new one")
+            return (f"{last.id}: the newest good {kind} backup of {env} is {age(now - last.created)} old, "
+                    f"more than {age(policy.max_age)}: nothing goes until there is a new one")
         if any(b.id in delete for b in sound) and not any(b.verified and b.id not in delete for b in sound):
             return f"{env}: no {kind} backup that has been restored would be left"
         for (lineage,), group in sorted(_groups(sound, lambda b: (b.lineage,)).items()):
@@ -154,7 +154,7 @@ def _always(b: Backup, now: datetime, policy: Policy) -> list[str]:
     """The reasons that hold for any backup, good or not."""
     locked = b.locked_until if b.locked_until and b.locked_until > now else None
     holds = {"pinned": b.pinned, f"held: {b.held}": bool(b.held), f"locked until {_text(locked or now)}": bool(locked),
-             "dated in the future": b.created > now, f"younger than {_age(policy.min_age)}": now - policy.min_age < b.created <= now}
+             "dated in the future": b.created > now, f"younger than {age(policy.min_age)}": now - policy.min_age < b.created <= now}
     return [reason for reason, true in holds.items() if true]
 
 
@@ -182,13 +182,14 @@ def _why_kept(b: Backup, newest: datetime | None, now: datetime, policy: Policy)
 def _why_deleted(b: Backup, now: datetime, policy: Policy) -> str:
     if b.good and b.complete:
         return f"first of no kept day, week or month, and not among the newest {policy.newest}"
-    return f"{'found bad' if b.complete else 'incomplete'}, {_age(now - b.created)} old"
+    return f"{'found bad' if b.complete else 'incomplete'}, {age(now - b.created)} old"
 
 
 def _text(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _age(span: timedelta) -> str:
+def age(span: timedelta) -> str:
+    """A span of time in words, as 9 d, 51 h or 6 m."""
     hours = span.total_seconds() / 3600
     return f"{span.days} d" if hours >= 72 else f"{hours:.0f} h" if hours >= 1 else f"{hours * 60:.0f} m"

@@ -8,26 +8,28 @@ from keel import run, state
 from keel.settings import Settings
 from keel.stop import BUSY, Stop
 
-
-def path(settings: Settings) -> Path:
-    return settings.state / "lock"
+DEPLOY, BACKUPS = "lock", "backups.lock"  # a deploy does not wait for a backup, nor a backup for a deploy
 
 
-def inherited(settings: Settings) -> bool:
-    """Whether the process that started us holds the lock of this environment and handed it down."""
+def path(settings: Settings, name: str = DEPLOY) -> Path:
+    return settings.state / name
+
+
+def inherited(settings: Settings, name: str = DEPLOY) -> bool:
+    """Whether the process that started us holds this lock of this environment and handed it down."""
     fd = os.environ.get("KEEL_LOCK_FD", "")
     try:
-        ours, wanted = os.fstat(int(fd)), path(settings).stat()
+        ours, wanted = os.fstat(int(fd)), path(settings, name).stat()
     except (ValueError, OSError):
         return False
     return (ours.st_dev, ours.st_ino) == (wanted.st_dev, wanted.st_ino)
 
 
-def hold(settings: Settings, what: str) -> None:
-    """Take the lock until this process and all that it starts have ended. Raises Stop 75 saying who holds it."""
-    if inherited(settings) or run.dry:
+def hold(settings: Settings, what: str, name: str = DEPLOY) -> None:
+    """Take a lock until this process and all that it starts have ended. Raises Stop 75 saying who holds it."""
+    if inherited(settings, name) or run.dry:
         return
-    file = path(settings)
+    file = path(settings, name)
     file.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -35,7 +37,8 @@ def hold(settings: Settings, what: str) -> None:
     except BlockingIOError:
         held = _holder(file)
         os.close(fd)
-        raise Stop(f"{settings.env} is locked by {held}", BUSY, "wait for it, or stop it: the lock goes with its processes") from None
+        locked = f"{settings.env} is" if name == DEPLOY else f"the backups of {settings.env} are"
+        raise Stop(f"{locked} locked by {held}", BUSY, "wait for it, or stop it: the lock goes with its processes") from None
     os.ftruncate(fd, 0)
     os.pwrite(fd, json.dumps({"pid": os.getpid(), "since": state.now(), "what": what}).encode(), 0)
     os.set_inheritable(fd, True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from keel import forms, signed
 from keel.forms import FORMAT, ID, KINDS, moment
 from keel.stop import CONFIG, DATA, Stop
-from keel.stores import Store
+from keel.stores import Missing, Store
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -119,9 +119,11 @@ def newest(store: Store, env: str, kind: str) -> str:
     return max((match[0] for match in found if match and match[2] == kind), default="")
 
 
-def all_of(store: Store, env: str, keys: Collection[str]) -> tuple[list[Manifest], list[Stop]]:
-    """The manifests of an environment, newest first, and what is wrong with each that is not to be trusted. Raises as the store does."""
-    found, faults = _all(store, f"{env}/manifests/", lambda text, name: _manifest(text, name, keys))
+def all_of(store: Store, env: str, keys: Collection[str], limit: int = 0) -> tuple[list[Manifest], dict[str, Stop]]:
+    """The manifests of an environment (0: all, else the newest so many), newest first; and by its key what is wrong with each that is
+    not to be trusted. Raises as the store does."""
+    names = sorted((item.key for item in store.list(f"{env}/manifests/")), reverse=True)
+    found, faults = _all(store, names[:limit or None], lambda text, name: _manifest(text, name, keys))
     return sorted(found, key=lambda m: m.id, reverse=True), faults
 
 
@@ -132,28 +134,34 @@ def write_verdict(store: Store, env: str, verdict: Verdict, key: Ed25519PrivateK
     store.put(name, text, absent=True)
 
 
-def verdicts(store: Store, env: str, keys: Collection[str]) -> tuple[dict[str, list[Verdict]], list[Stop]]:
-    """The verdicts on each backup by its id, newest first, and what is wrong with each that is not to be trusted."""
-    found, faults = _all(store, f"{env}/verdicts/", lambda text, name: _verdict(text, name, keys))
+def verdicts(store: Store, env: str, keys: Collection[str],
+             of: Collection[str] | None = None) -> tuple[dict[str, list[Verdict]], dict[str, Stop]]:
+    """The verdicts on each backup (or on these only) by its id, newest first; and by its key what is wrong with each that is not to be
+    trusted. Raises as the store does."""
+    names = [item.key for item in store.list(f"{env}/verdicts/") if of is None or item.key.split("/")[2] in of]
+    found, faults = _all(store, names, lambda text, name: _verdict(text, name, keys))
     by_id: dict[str, list[Verdict]] = {}
     for verdict in sorted(found, key=lambda v: v.time, reverse=True):
         by_id.setdefault(verdict.backup, []).append(verdict)
     return by_id, faults
 
 
-def _all(store: Store, prefix: str, parse: Callable[[bytes, str], T]) -> tuple[list[T], list[Stop]]:
-    """Everything below a prefix, many GETs at once; what was deleted since it was listed is passed over."""
+def _all(store: Store, names: Collection[str], parse: Callable[[bytes, str], T]) -> tuple[list[T], dict[str, Stop]]:
+    """What lies under these keys, many GETs at once; what was deleted since it was listed is passed over."""
     def one(name: str) -> T | Stop | None:
         try:
             return parse(store.get(name), name)
+        except Missing:
+            return None
         except Stop as e:
             if e.code != DATA:  # the store itself: then no list would be complete
                 raise
-            return e if store.stat(name) else None
+            return e
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        results = list(pool.map(one, [item.key for item in store.list(prefix)]))
-    return [r for r in results if r is not None and not isinstance(r, Stop)], [r for r in results if isinstance(r, Stop)]
+        results = dict(zip(names, pool.map(one, names), strict=True))
+    faults = {name: r for name, r in results.items() if isinstance(r, Stop)}
+    return [r for r in results.values() if r is not None and not isinstance(r, Stop)], faults
 
 
 def _manifest(text: bytes, name: str, keys: Collection[str]) -> Manifest:

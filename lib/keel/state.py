@@ -135,13 +135,13 @@ def _user() -> str:
 
 
 def clear(folder: Path) -> None:
-    """Delete an environment's state, all but its lock and its history: who did what outlives what was done."""
+    """Delete an environment's state, all but its locks and its history: who did what outlives what was done."""
     if run.dry:
-        run.dry(f"delete {folder}, all but lock and history")
+        run.dry(f"delete {folder}, all but locks and history")
         return
     for entry in folder.iterdir():
         if entry.is_dir():
             shutil.rmtree(entry)
-        elif entry.name not in ("lock", "history"):
+        elif entry.name not in ("lock", "backups.lock", "history"):
             entry.unlink()
     sync_folder(folder)

@@ -2,7 +2,7 @@
 import dataclasses
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from keel import forms, manifest, signed
 from keel.forms import moment, text_of
 from keel.manifest import Manifest, Part, Verdict
 from keel.stop import CONFIG, DATA, UNAVAILABLE, Stop
+from keel.store_file import Folder
+from keel.stores import SMALL
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 KEYS = {signed.public(KEY)}
@@ -27,40 +29,6 @@ MANIFEST = Manifest(
     (Part("events.dump.zst.age", 7, "a" * 64, 9, "b" * 64), Part("globals.sql.zst.age", 0, "c" * 64, 0, "d" * 64)), "daily",
     ("age1qqqq", "age1pppp"), "evenkeel 0.2", {"rows": {"events": 5}, "größe": [1.5, None]}, "2026-02-08T03:15:00Z", "e" * 64)
 VERDICT = Verdict(ID, "f" * 64, "2026-01-02T04:00:00Z", True, 5, {"download": 1.25, "restore": 3}, (), "verify1")
-
-
-@dataclasses.dataclass(frozen=True)
-class Item:
-    key: str
-
-
-@dataclasses.dataclass
-class Folder:
-    """The contract of a store, as far as manifests need it, over a folder."""
-
-    root: Path
-    locks: dict[str, datetime | None] = dataclasses.field(default_factory=dict)
-
-    def put(self, key: str, data: bytes, *, absent: bool, lock_until: datetime | None = None) -> None:
-        path = self.root / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(path, "xb" if absent else "wb") as f:
-                f.write(data)
-        except FileExistsError:
-            raise Stop(f"{key}: exists already", DATA) from None
-        self.locks[key] = lock_until
-
-    def get(self, key: str) -> bytes:
-        if not (self.root / key).is_file():
-            raise Stop(f"{key}: is not there", DATA)
-        return (self.root / key).read_bytes()
-
-    def stat(self, key: str) -> Item | None:
-        return Item(key) if (self.root / key).exists() else None
-
-    def list(self, prefix: str) -> Iterator[Item]:
-        return (Item(str(p.relative_to(self.root))) for p in sorted((self.root / prefix).rglob("*")) if p.is_file())
 
 
 @pytest.fixture
@@ -94,7 +62,8 @@ def test_what_is_written_is_read_back(store: Folder) -> None:
     written = manifest.write(store, MANIFEST, KEY)
     assert written == MANIFEST == manifest.read(store, "production", ID, KEYS)
     assert written.digest == manifest.read(store, "production", ID, KEYS).digest == hashlib.sha256(store.get(NAME)).hexdigest()
-    assert store.locks == {NAME: datetime(2026, 2, 8, 3, 15, tzinfo=UTC)}
+    there = store.stat(NAME)
+    assert there and there.locked_until == datetime(2026, 2, 8, 3, 15, tzinfo=UTC)
     assert b"digest" not in store.get(NAME) and signed.verify(store.get(NAME), KEYS, NAME)["format"] == 1
 
 
@@ -201,34 +170,42 @@ def test_all_are_listed_newest_first_with_what_is_wrong(store: Folder) -> None:
         store.put(junk, b"junk", absent=True)
     found, faults = manifest.all_of(store, "production", KEYS)
     assert found == wanted[::-1] and [m.digest for m in found] == [m.digest for m in wanted[::-1]]
-    assert sorted(f.message.split(":")[0] for f in faults) == [spoiled, "production/manifests/a/b", "production/manifests/junk"]
-    assert manifest.all_of(store, "nowhere", KEYS) == ([], [])
+    assert sorted(faults) == [spoiled, "production/manifests/a/b", "production/manifests/junk"]
+    assert manifest.all_of(store, "nowhere", KEYS) == ([], {})
 
 
 def test_a_good_manifest_in_a_deeper_folder_is_a_fault(store: Folder) -> None:
     manifest.write(store, MANIFEST, KEY)
     store.put(f"production/manifests/a/{ID}", store.get(NAME), absent=True)
-    assert [f.message.split(":")[0] for f in manifest.all_of(store, "production", KEYS)[1]] == [f"production/manifests/a/{ID}"]
+    assert list(manifest.all_of(store, "production", KEYS)[1]) == [f"production/manifests/a/{ID}"]
+
+
+def test_the_newest_few_are_asked_for_alone(store: Folder) -> None:
+    wanted = [manifest.write(store, numbered(n), KEY) for n in range(5)]
+    assert manifest.all_of(store, "production", KEYS, 2) == (wanted[:2:-1], {})
+    for n in range(3):
+        manifest.write_verdict(store, "production", dataclasses.replace(VERDICT, backup=wanted[n].id), KEY)
+    assert manifest.verdicts(store, "production", KEYS, {wanted[1].id})[0].keys() == {wanted[1].id}
 
 
 class Vanishing(Folder):
     """One is deleted between the listing and the GET, as a prune on another host may."""
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, limit: int = SMALL) -> bytes:
         if key == NAME:
             (self.root / key).unlink()
-        return super().get(key)
+        return super().get(key, limit)
 
 
 def test_what_is_deleted_meanwhile_is_passed_over(tmp_path: Path) -> None:
     store = Vanishing(tmp_path)
     others = [manifest.write(store, numbered(n), KEY) for n in (1, 2)]
     manifest.write(store, MANIFEST, KEY)
-    assert manifest.all_of(store, "production", KEYS) == (others[::-1], [])
+    assert manifest.all_of(store, "production", KEYS) == (others[::-1], {})
 
 
 class Silent(Folder):
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, limit: int = SMALL) -> bytes:
         raise Stop("store: did not answer", UNAVAILABLE)
 
 
@@ -245,9 +222,9 @@ class Together(Folder):
 
     gate = threading.Barrier(manifest.AT_ONCE, timeout=20)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, limit: int = SMALL) -> bytes:
         self.gate.wait()
-        return super().get(key)
+        return super().get(key, limit)
 
 
 def test_many_are_asked_for_at_once(tmp_path: Path) -> None:
@@ -264,7 +241,7 @@ def test_verdicts_are_listed_newest_first(store: Folder) -> None:
     other = dataclasses.replace(VERDICT, backup=numbered(1).id)
     for verdict in (VERDICT, later, other):
         manifest.write_verdict(store, "production", verdict, KEY)
-    assert manifest.verdicts(store, "production", KEYS) == ({ID: [later, VERDICT], other.backup: [other]}, [])
+    assert manifest.verdicts(store, "production", KEYS) == ({ID: [later, VERDICT], other.backup: [other]}, {})
     assert store.stat(f"production/verdicts/{ID}/20260102T040000Z")
     with pytest.raises(Stop, match="exists already"):
         manifest.write_verdict(store, "production", VERDICT, KEY)
@@ -279,7 +256,7 @@ def test_bad_verdicts_are_faults(store: Folder, change: dict[str, Any]) -> None:
     name = f"production/verdicts/{ID}/20260102T040000Z"
     store.put(name, signed.sign(document(VERDICT) | change, KEY).encode(), absent=True)
     found, faults = manifest.verdicts(store, "production", KEYS)
-    assert found == {} and [f.code for f in faults] == [DATA] and faults[0].message.startswith(f"{name}: ")
+    assert found == {} and faults.keys() == {name} and faults[name].code == DATA and faults[name].message.startswith(f"{name}: ")
 
 
 @pytest.mark.parametrize("place", [f"{numbered(1).id}/20260102T040000Z", f"{ID}/20260103T040000Z", "x"])
@@ -287,13 +264,13 @@ def test_a_verdict_in_another_place_is_a_fault(store: Folder, place: str) -> Non
     """A verdict copied to another backup would prove what nobody restored."""
     store.put(f"production/verdicts/{place}", signed.sign(document(VERDICT), KEY).encode(), absent=True)
     found, faults = manifest.verdicts(store, "production", KEYS)
-    assert found == {} and "is the verdict" in faults[0].message
+    assert found == {} and ["is the verdict" in f.message for f in faults.values()] == [True]
 
 
 def test_a_manifest_is_no_verdict_and_a_verdict_no_manifest(store: Folder) -> None:
     assert planted(store, document(VERDICT)).startswith("has no ")
     store.put(f"production/verdicts/{ID}/20260102T040000Z", signed.sign(document(), KEY).encode(), absent=True)
-    assert [f.code for f in manifest.verdicts(store, "production", KEYS)[1]] == [DATA]
+    assert [f.code for f in manifest.verdicts(store, "production", KEYS)[1].values()] == [DATA]
 
 
 def test_a_verdict_that_could_not_be_read_is_not_written(store: Folder) -> None:

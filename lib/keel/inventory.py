@@ -1,0 +1,115 @@
+"""What one store holds of an environment, as the retention planner has to know it, and the way out for what may go."""
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from keel import forms, keep, manifest
+from keel.forms import moment
+from keel.keep import Backup, Policy
+from keel.manifest import Manifest, Verdict
+from keel.settings import Settings
+from keel.stop import BUSY, CONFIG, DATA, Stop
+from keel.stores import Object, Store, Unfinished
+
+PLACES = ("manifests", "verdicts", "objects")  # the order in which they go: without its manifest a backup is none
+RESTORED = 3  # from this level on a verdict says that the backup was restored, and not only that it can be read
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Everything below ENV/ in a store: `keys` of each id in the order in which they go; `strange` are keys of no backup."""
+
+    store: Store
+    env: str
+    backups: tuple[Backup, ...]
+    keys: Mapping[str, tuple[str, ...]]
+    faults: Mapping[str, Stop]
+    strange: tuple[str, ...]
+
+
+def policy(settings: Settings) -> Policy:
+    """The rules of an environment. Raises Stop 78."""
+    numbers = {name: settings.number(f"KEEL_KEEP_{name.upper()}") for name in ("daily", "weekly", "monthly", "newest")}
+    spans = {name: timedelta(seconds=settings.seconds(variable))
+             for name, variable in (("min_age", "KEEL_KEEP_MIN_AGE"), ("max_age", "KEEL_BACKUP_MAX_AGE"))}
+    try:
+        return Policy(**numbers, **spans)  # type: ignore[arg-type]
+    except ValueError as e:
+        raise Stop(f"KEEL_KEEP_…: {e}", CONFIG, f"edit {settings.file}") from None
+
+
+def look(store: Store, env: str, keys: Collection[str]) -> Inventory:
+    """Read all manifests and verdicts, and list the data. Raises as the store does: a part of a store is never taken for all of it.
+
+    Manifests are read before the data is listed, so that the objects of each are in the list; and a backup that is finished in between
+    has its manifest in the list, so that it is not taken for an unfinished one.
+    """
+    found, faults = manifest.all_of(store, env, keys)
+    said, more = manifest.verdicts(store, env, keys)
+    lying = {o.key: o for o in store.list(f"{env}/")}
+    by_id: dict[str, list[str]] = defaultdict(list)
+    strange = []
+    for key in lying:
+        place, _, rest = key.removeprefix(f"{env}/").partition("/")
+        ident, _, name = rest.partition("/")
+        if place in PLACES and forms.ident(ident) and bool(name) == (place != "manifests"):
+            by_id[ident].append(key)
+        else:
+            strange.append(key)
+    ordered = {i: tuple(sorted(those, key=lambda k: (PLACES.index(k.split("/")[1]), k))) for i, those in by_id.items()}
+    lacking = {f"{env}/manifests/{m.id}": fault for m in found if (fault := _lacking(m, lying))}
+    backups = [_backup(m, said.get(m.id, []), f"{env}/manifests/{m.id}" not in lacking) for m in found]
+    backups += _others(env, ordered, lying, faults, {m.id for m in found})
+    return Inventory(store, env, tuple(backups), ordered, {**faults, **more, **lacking}, tuple(strange))
+
+
+def remove(inventory: Inventory, ident: str) -> None:
+    """Delete a backup: the manifest first, then the verdicts, then the data. Raises Stop 75 when it was finished meanwhile, and as the
+    store does: Locked where it may not go yet."""
+    name = f"{inventory.env}/manifests/{ident}"
+    keys = inventory.keys[ident]
+    if name not in keys and inventory.store.stat(name):
+        raise Stop(f"{inventory.store.url}: {ident} has its manifest by now: it stays", BUSY, "again: read the new plan first")
+    for key in keys:
+        inventory.store.delete(key)
+
+
+def unfinished(inventory: Inventory, rules: Policy, plan: keep.Plan, now: datetime) -> Iterator[Unfinished]:
+    """The uploads that a killed backup left: older than anything that may still run. None where the plan is refused."""
+    if not plan.refuse:
+        yield from inventory.store.unfinished(f"{inventory.env}/", now - rules.min_age)
+
+
+def latest(of: Manifest, verdicts: Collection[Verdict]) -> Verdict | None:
+    """The newest verdict on exactly this manifest; `verdicts` are newest first."""
+    return next((v for v in verdicts if v.manifest == of.digest), None)
+
+
+def _backup(m: Manifest, verdicts: Collection[Verdict], whole: bool) -> Backup:
+    verdict = latest(m, verdicts)
+    return Backup(m.id, moment(m.created), m.lineage, m.kind, m.env, good=whole and (verdict is None or verdict.ok),
+                  verified=bool(verdict and verdict.ok and verdict.level >= RESTORED),
+                  locked_until=moment(m.lock_until) if m.lock_until else None, held=m.held)
+
+
+def _lacking(m: Manifest, lying: Mapping[str, Object]) -> Stop | None:
+    """What a manifest names and the store has not, or has in another size."""
+    for part in m.objects:
+        name = f"{m.env}/objects/{m.id}/{part.name}"
+        there = lying.get(name)
+        if there is None or there.size != part.size:
+            return Stop(f"{name}: {f'has {there.size} bytes' if there else 'is not there'}, {part.size} are wanted", DATA)
+    return None
+
+
+def _others(env: str, ordered: Mapping[str, tuple[str, ...]], lying: Mapping[str, Object], faults: Mapping[str, Stop],
+            known: Collection[str]) -> Iterator[Backup]:
+    """What is there beside the manifests that were read: those that do not verify are for a person to judge, and data without any
+    manifest is unfinished, and as old as the newest of it."""
+    for ident, keys in ordered.items():
+        name, kind = f"{env}/manifests/{ident}", ident.split("-")[1]
+        if name in faults:
+            yield Backup(ident, moment(ident[:16]), "", kind, env, good=False, held="its manifest does not verify")
+        elif ident not in known and name not in keys:
+            yield Backup(ident, max(moment(ident[:16]), *(lying[k].modified for k in keys)), "", kind, env, complete=False)

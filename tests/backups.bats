@@ -1,0 +1,95 @@
+#!/usr/bin/env bats
+# backups: what is there, newest first, and whether it was restored.
+
+setup() {
+  load helper
+  load backup
+  backup_store
+}
+
+@test "backups: newest first, with age, size, period, verdict, lock, stores, and what holds it" {
+  mapfile -t IDS < <(backup pg:1h pg:50h:ok redis:3d:bad files:5d:held pg:40d:locked)
+  keel backups
+  exits 0
+  is stderr "$stderr" ""
+  is ids "$(awk '{print $1}' <<<"$output")" "$(printf '%s\n' "${IDS[@]}")"
+  has "${IDS[0]}  pg       1 h    64 B  daily    never restored                    $STORE" "$output"
+  has "${IDS[1]}  pg      50 h    64 B  daily    restores L5 20" "$output"
+  has "${IDS[2]}  redis    3 d    64 B  daily    BAD L5 20" "$output"
+  has "never restored                    $STORE  HELD: a tenth of its predecessors" "$output"
+  [[ "$output" =~ ${IDS[4]}\ \ pg\ +40\ d.*locked\ until\ 20[0-9T:Z-]+\ \ file: ]]
+}
+
+@test "backups: --json is one object a line; --limit takes the newest" {
+  mapfile -t IDS < <(backup pg:1h:ok pg:2d)
+  keel backups --json --limit 1
+  exits 0
+  local wanted='[.id, .kind, .env, .size, .period, .ok, .level, .held, .stores[0], (.age >= 3600 and .age < 3660)]'
+  is json "$(jq -r "$wanted | map(tostring) | join(\" \")" <<<"$output")" \
+    "${IDS[0]} pg development 64 daily true 5  $STORE true"
+  keel backups --json
+  is unverified "$(jq -r 'select(.id == "'"${IDS[1]}"'") | [.ok, .level, .verified] | tostring' <<<"$output")" '[null,null,""]'
+}
+
+@test "backups: which stores hold it; a verdict in one counts for both" {
+  mkdir "$BATS_TEST_TMPDIR/second"
+  A=$(backup pg:1h)
+  cp -R "$DISK/." "$BATS_TEST_TMPDIR/second"
+  B=$(backup pg:30h)
+  KEEL_BACKUP_STORES="$STORE file://$BATS_TEST_TMPDIR/second" keel backups
+  exits 0
+  has "$A" "${output%%$'\n'*}"
+  has "$STORE file://$BATS_TEST_TMPDIR/second" "${output%%$'\n'*}"
+  has "$B" "${output#*$'\n'}"
+  hasnt "second" "${output#*$'\n'}"
+}
+
+@test "backups: what does not verify is named and not listed: exit 65, the others are shown" {
+  mapfile -t IDS < <(backup pg:1h pg:2d:spoiled pg:3d:alien)
+  keel backups
+  exits 65
+  has "${IDS[0]}" "$output"
+  is lines "$(wc -l <<<"$output")" 1
+  has "backups: error: $STORE: development/manifests/${IDS[1]}: its signature does not verify" "$stderr"
+  has "backups: error: $STORE: development/manifests/${IDS[2]}: signed by " "$stderr"
+}
+
+@test "backups: a manifest under another name is a replay: exit 65" {
+  A=$(backup pg:3d)
+  cp "$DISK/development/manifests/$A" "$DISK/development/manifests/29990102T031500Z-pg-1a2b3c4d"
+  keel backups
+  exits 65
+  is lines "$(awk '{print $1}' <<<"$output")" "$A"
+  has "manifests/29990102T031500Z-pg-1a2b3c4d: its id is $A, not 2999" "$stderr"
+}
+
+@test "backups: a store that does not answer: exit 69, the other is shown" {
+  A=$(backup pg:1h)
+  AWS_ACCESS_KEY_ID=AKIAsecret AWS_SECRET_ACCESS_KEY=hunter2 KEEL_S3_ATTEMPTS=1 \
+    KEEL_BACKUP_STORES="s3://bucket/p?endpoint=http://127.0.0.1:9 $STORE" keel backups
+  exits 69
+  has "$A" "$output"
+  has "backups: error: s3://bucket/p" "$stderr"
+  hasnt hunter2 "$output$stderr"
+}
+
+@test "backups: none: nothing, exit 0; another environment's are its own" {
+  backup pg:1h >/dev/null
+  mv "$DISK/development" "$DISK/production"
+  keel backups
+  exits 0
+  is stdout "$output" ""
+  is stderr "$stderr" ""
+}
+
+@test "backups: no store, no signers, a limit of none" {
+  keel backups --limit 0
+  exits 2
+  rm backup/signers
+  keel backups
+  exits 78
+  has "backup/signers: no such file or directory" "$stderr"
+  KEEL_BACKUP_SIGNERS=/dev/null keel backups
+  exits 78
+  has "/dev/null: holds no key" "$stderr"
+}
