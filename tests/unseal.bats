@@ -28,8 +28,14 @@ new_key() { PYTHONPATH=lib .venv/bin/python -c 'from keel import age_crypt; prin
 
 # flip OFFSET: change one byte of ./sealed.
 flip() {
-  python3 -c 'import sys
-f = open("sealed", "r+b"); f.seek(int(sys.argv[1])); b = f.read(1); f.seek(-1, 1); f.write(bytes([b[0] ^ 1]))' "$1"
+  python3 - "$1" <<'EOF'
+import sys
+with open("sealed", "r+b") as f:
+    f.seek(int(sys.argv[1]))
+    byte = f.read(1)[0]
+    f.seek(-1, 1)
+    f.write(bytes([byte ^ 1]))
+EOF
 }
 
 @test "unseal: gives back what was sealed, silently, without an environment or settings" {

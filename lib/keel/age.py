@@ -16,7 +16,7 @@ from keel.stop import CONFIG, DATA, Stop
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-BATCH = 16  # chunks per piece that comes out: 1 MiB
+BATCH = 2  # chunks per piece that comes out; of larger pieces malloc gives each back to the kernel, which doubles the time
 UNTRUSTED = "delete what came out before this: it is not to be trusted"
 
 
@@ -114,16 +114,23 @@ def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 
 def _blocks(chunks: Iterable[bytes], size: int) -> Iterator[tuple[memoryview, bool]]:
     """The same bytes in blocks of `size`, each with whether it is the last: only that one is shorter, or empty where there are no bytes."""
-    held = bytearray()
+    held = bytearray()             # a block that is not full yet
+    full: memoryview | None = None  # one that is, and may be the last
     for chunk in chunks:
-        held += chunk
-        if len(held) > size:
-            view, at = memoryview(held), 0
-            while len(view) - at > size:
-                yield view[at:at + size], False
-                at += size
-            held = bytearray(view[at:])
-    yield memoryview(held), True
+        view = memoryview(chunk)
+        while view:
+            if full:
+                yield full, False
+                full = None
+            if not held and len(view) >= size:  # nothing to copy
+                full, view = view[:size], view[size:]
+                continue
+            need = size - len(held)
+            held += view[:need]
+            view = view[need:]
+            if len(held) == size:
+                full, held = memoryview(held), bytearray()
+    yield full or memoryview(held), True
 
 
 def _nonce(n: int, last: bool) -> bytes:

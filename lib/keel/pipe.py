@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from keel.stop import CONFIG, DATA, NOTHING, Stop
 
-PIECE = 1 << 20
+PIECE = 128 * 1024  # what age takes at a time without copying it
 READER_LEFT = 141  # what a shell reports for SIGPIPE; not our failure to report twice, so there is no message
 
 
