@@ -26,8 +26,13 @@ def colour(settings: Settings, name: str) -> list[str]:
 
 
 def dev(settings: Settings) -> list[str]:
-    """`docker compose` for the hot-reloading application of `make dev`; it needs KEEL_COLOUR=dev, and only development.yml has it."""
+    """`docker compose` for the hot-reloading application of `make dev`; it needs KEEL_COLOUR=dev, and has_dev."""
     return [*_compose(f"{settings.project}-dev", "app", settings.env), "--profile", "dev"]
+
+
+def has_dev(settings: Settings) -> bool:
+    """Whether compose/ENV.yml has the service `app-dev`."""
+    return bool(re.search(r"^  app-dev:", (ROOT / "compose" / f"{settings.env}.yml").read_text(), re.MULTILINE))
 
 
 def build_dev(settings: Settings) -> list[str]:

@@ -82,6 +82,13 @@ def migrations(settings: Settings) -> list[str]:
     return [str(c["Id"]) for c in found]
 
 
+def developing(settings: Settings) -> list[str]:
+    """The ids of containers that start-dev made for this environment, whether they run or were left by Ctrl-C."""
+    with _reachable():
+        found = client().containers(all=True, filters={"label": [f"keel.env={settings.env}", "keel.role=app-dev"]})
+    return [str(c["Id"]) for c in found]
+
+
 def inspect(container: str) -> dict[str, Any]:
     """All that the engine knows of a container. Raises Stop 1 when there is none of that name."""
     import docker.errors
