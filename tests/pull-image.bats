@@ -11,12 +11,20 @@ setup_file() {
 
 setup() {
   load helper
+  load registry
   load stack
   cd "$TREE" || return
 }
 
 teardown() {
   [ -z "${SERVER:-}" ] || kill "$SERVER"
+  no_registry
+}
+
+teardown_file() {
+  load helper
+  load stack
+  down
 }
 
 @test "pull-image: an image that is here is passed on without asking anybody" {
@@ -81,4 +89,33 @@ pull-image: hint: name it NAME@sha256:DIGEST: a tag may be another image tomorro
 @test "pull-image: not enough disk, or no engine: nothing is pulled" {
   wants_disk pull-image "127.0.0.1:1/events@$NOWHERE"
   wants_an_engine pull-image "127.0.0.1:1/events@$NOWHERE"
+}
+
+@test "pull-image: what build-image pushed to KEEL_REGISTRY comes back by its handle once it is gone from here, and is deployed" {
+  local handle id at
+  a_registry
+  set_env "KEEL_REGISTRY=$at" KEEL_APP_DIR=app
+  mkdir app
+  tar -C "$CHECKOUT/examples/events" --exclude=node_modules -cf - . | tar -C app -xf -
+  echo "LABEL of=$KEEL_ENV" >>app/Dockerfile  # an image that nobody else has
+  keel build-image
+  exits 0
+  handle=$output
+  [[ "$handle" =~ ^$at/keel-$KEEL_ENV@sha256:[0-9a-f]{64}$ ]]
+  id=$(docker image inspect -f '{{.Id}}' "$handle")
+  docker image rm --force "$id" >/dev/null
+  up
+  keel start-release "$handle"
+  exits 1
+  has "start-release: error: $handle: there is no such image on this host" "$stderr"
+  keel pull-image "$handle"
+  exits 0
+  is stdout "$output" "$handle"
+  has "pull-image: pulling $handle" "$stderr"
+  is id "$(docker image inspect -f '{{.Id}}' "$handle")" "$id"
+  release "$handle" | bin/smoke-test -q | bin/swap-upstream -q >served
+  run public /version
+  has "\"release\":\"$(cat served)\"" "$output"
+  bin/stop-base -q
+  docker image rm --force "$id" >/dev/null
 }
