@@ -12,14 +12,16 @@ from load.child import Load  # noqa: E402
 
 from keel import settings  # noqa: E402
 
-ENV = {**os.environ, "KEEL_ENV": "development", "PATH": f"{ROOT / 'bin'}:{os.environ['PATH']}"}
+NAME = sys.argv[1] if len(sys.argv) > 1 else "development"  # never from the environment: `make demo ENV=production` must not load that
+os.environ["KEEL_ENV"] = NAME
+ENV = {**os.environ, "PATH": f"{ROOT / 'bin'}:{os.environ['PATH']}"}
 
 
 def step(title: str, *argv: str) -> float:
     """Run a Make target as a user would; its seconds. Ends the demo with its code when it fails."""
-    print(f"\n== {title}: make {' '.join(argv)} ENV=development", file=sys.stderr, flush=True)
+    print(f"\n== {title}: make {' '.join(argv)} ENV={NAME}", file=sys.stderr, flush=True)
     begin = time.monotonic()
-    code = subprocess.run(["make", "-C", str(ROOT), *argv, "ENV=development"], env=ENV, stdout=sys.stderr).returncode
+    code = subprocess.run(["make", "-C", str(ROOT), *argv, f"ENV={NAME}"], env=ENV, stdout=sys.stderr).returncode
     if code:
         print(f"\ndemo: error: make {' '.join(argv)} ended with {code}: the message above says why", file=sys.stderr)
         sys.exit(1)
@@ -51,10 +53,10 @@ def main() -> int:
     print(f"\n{account.table()}", file=sys.stderr)
     print(f"\n{'phase':34} seconds", *(f"{name:34} {took:7.1f}" for name, took in seconds.items()), sep="\n")
     print(f"\n{account.requests} requests, {account.failed} failed, {account.faults - account.failed} registrations lost or doubled")
-    print(f"\nthe platform runs at https://localhost:{port} (certificate authority: secrets/tls/ca.pem)\n"
-          f"  curl --cacert secrets/tls/ca.pem https://localhost:{port}/events\n"
-          "  make status ENV=development     who serves\n"
-          "  make down ENV=development       stop it; the data stays (make destroy deletes it, and asks)")
+    print(f"\nthe platform runs at https://{s['KEEL_DOMAIN']}:{port} (certificate authority: secrets/tls/ca.pem)\n"
+          f"  curl --cacert secrets/tls/ca.pem https://{s['KEEL_DOMAIN']}:{port}/events\n"
+          f"  make status ENV={NAME}     who serves\n"
+          f"  make down ENV={NAME}       stop it; the data stays (make destroy deletes it, and asks)")
     return 1 if account.faults else 0
 
 
