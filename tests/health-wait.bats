@@ -185,3 +185,12 @@ END
     is stderr "$stderr" "health-wait: error: $url: not healthy: timed out"
   done
 }
+
+@test "health-wait: a host name that cannot be one: usage, not a bug" {
+  for url in tcp://two..dots:1 http://two..dots/ redis://two..dots; do
+    keel health-wait "$url"
+    exits 2
+    is stdout "$output" ""
+    is stderr "$stderr" "health-wait: error: $url: 'two..dots' is no host name"
+  done
+}

@@ -80,6 +80,10 @@ def question(url: str) -> Callable[[], str]:
         raise Stop(f"{plain(url)}: {str(e)[:1].lower()}{str(e)[1:]}", USAGE) from None
     if not host:
         raise Stop(f"{plain(url)}: names no host", USAGE)
+    try:
+        host.encode("idna")  # as whoever connects does: a label that is empty or too long would fail there
+    except UnicodeError:
+        raise Stop(f"{plain(url)}: {host!r} is no host name", USAGE) from None
     if parts.scheme in ("http", "https"):
         return lambda: http(url)
     if parts.scheme == "tcp" and port:
