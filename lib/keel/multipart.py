@@ -105,8 +105,8 @@ class Upload:
                 if len(self.sent) + len(flying) == self.cap:
                     raise Stop(f"{self.where['Key']}: the stream does not fit in {self.cap} parts ({capacity(self.cap)} bytes)", DATA,
                                "does the provider allow more? KEEL_S3_PARTS")
+                self.size += len(part)  # before it is handed over: a part that was sent is closed
                 flying.append(pool.submit(self._part, len(self.sent) + len(flying) + 1, part))
-                self.size += len(part)
                 if len(flying) == IN_FLIGHT or flying[0].done():
                     self._land(flying, IN_FLIGHT - 1)
                 part = next(stream, None)
