@@ -174,8 +174,8 @@ $name: hint: did you mean development?"
   touch Makefile
   for name in "${COMMANDS[@]}"; do
     # These have no state, or only report, must stop things whatever is wrong, or may run on a host that deploys nothing.
-    case " ${ENVLESS[*]} doctor make-secrets dev-cert status releases logs stop-base health-wait with-lock " in *" $name "*) continue ;; esac
-    case $name in store-check | backups | backup-prune) continue ;; esac
+    case " ${ENVLESS[*]} doctor make-secrets dev-cert status releases logs stop-base health-wait " in *" $name "*) continue ;; esac
+    case $name in with-lock | store-check | backups | backup-prune) continue ;; esac
     # shellcheck disable=SC2046
     keel "$name" $(arguments "$name")
     must "$name" "exits $status" same "$status" 78
