@@ -28,3 +28,22 @@ backup() {
 lies() {
   (cd "$1" && find . -type f ! -name '.*' | sed 's,^\./,,' | sort)
 }
+
+# backup_keys: in a scratch checkout a signing key, an identity, recipients and an empty store in ./disk, as backup-keys would make them.
+backup_keys() {
+  mkdir -p disk backup
+  .venv/bin/python - <<'PY'
+import sys
+from pathlib import Path
+sys.path.insert(0, "lib")
+from keel import age_crypt, signed
+pem, line = signed.new_key("tests")
+secret, recipient = age_crypt.new_identity()
+other, second = age_crypt.new_identity()
+for name, text in (("secrets/backup-sign.pem", pem), ("backup/signers", line), ("secrets/backup-identity.txt", f"{secret}\n"),
+                   ("backup/recipients", f"{recipient}\n{second}\n")):
+    Path(name).write_text(text)
+PY
+  chmod 600 secrets/backup-*
+  set_env KEEL_BACKUP_STORES="file://$TREE/disk"
+}

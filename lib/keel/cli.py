@@ -64,6 +64,17 @@ def put(handle: str) -> None:
     print(handle, flush=True)
 
 
+def overwrite(text: str) -> None:
+    """Replace the line that the cursor is on; only for a terminal."""
+    sys.stderr.write(f"\r\x1b[K{text and f'{name()}: {text}'}")
+    sys.stderr.flush()
+
+
+def live() -> bool:
+    """Whether somebody looks on, who did not ask for silence."""
+    return _level > 0 and sys.stderr.isatty()
+
+
 def handles(given: tuple[str, ...]) -> Iterator[str]:
     """The handles given as arguments or, where there are none, one a line on stdin; nothing at all is exit 66."""
     if given:

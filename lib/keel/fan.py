@@ -56,7 +56,8 @@ def upload_all(stores: Sequence[Store], key: str, chunks: Iterator[bytes], *, lo
 class Feed:
     """A bounded queue of chunks between one producer and one upload, which either side can end."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: int = QUEUED) -> None:
+        self._room = room
         self._chunks: collections.deque[bytes] = collections.deque()
         self._change = threading.Condition()
         self._ended = self._left = False
@@ -65,7 +66,7 @@ class Feed:
     def put(self, chunk: bytes) -> bool:
         """Wait for room; False when the upload has left."""
         with self._change:
-            self._change.wait_for(lambda: self._left or len(self._chunks) < QUEUED)
+            self._change.wait_for(lambda: self._left or len(self._chunks) < self._room)
             self._chunks.append(chunk)
             self._change.notify_all()
             return not self._left

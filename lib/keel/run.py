@@ -3,7 +3,9 @@
 `sh` with its defaults corrected: no tty, errors never truncated, output kept only where it is asked for.
 """
 import os
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from typing import IO
 
 from keel.stop import UNAVAILABLE, Stop
 
@@ -31,6 +33,20 @@ def do(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
         dry(" ".join(argv))
         return ""
     return _run(argv, env)
+
+
+def start(argv: Sequence[str], stdin: int | IO[bytes] = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    """A program whose bytes are streamed; the caller waits for it and looks at its code. Raises Stop 69 where it is not installed.
+
+    It only reads, or writes where the caller has its own `would:`.
+    """
+    if show:
+        show("+ " + " ".join(argv))
+    held = os.environ.get("KEEL_LOCK_FD")
+    try:
+        return subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=(int(held),) if held else ())
+    except FileNotFoundError:
+        raise Stop(f"{argv[0]}: not installed", UNAVAILABLE, "make doctor ENV=… says what this host lacks") from None
 
 
 def warm_up() -> None:

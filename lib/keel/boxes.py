@@ -1,0 +1,41 @@
+"""Containers that we make ourselves for a while: with no rights but their user's, and gone afterwards."""
+import contextlib
+from typing import Any
+
+from keel.engine import HINT, _reachable, client
+from keel.stop import UNAVAILABLE, Stop
+
+
+def create(name: str, image: str, labels: dict[str, str], binds: list[str], **more: Any) -> str:
+    """Start a container with no rights but its user's; its id. `more`: user, entrypoint, command, environment, network (none: not even a
+    loopback to elsewhere), volumes (paths that get an empty volume), caps. Raises Stop 69 when it does not start."""
+    import docker.errors
+
+    network, volumes, caps = more.pop("network", "none"), more.pop("volumes", []), more.pop("caps", [])
+    with _reachable():
+        api = client()
+        config = api.create_host_config(binds=binds, cap_drop=["ALL"], cap_add=caps, security_opt=["no-new-privileges:true"], init=True,
+                                        network_mode=network, tmpfs={"/tmp": "mode=1777"}, read_only=True)
+        made = str(api.create_container(image, name=name, labels=labels, host_config=config, volumes=volumes, **more)["Id"])
+        try:
+            api.start(made)
+        except docker.errors.APIError as e:
+            remove(made)
+            raise Stop(f"{name}: {e.explanation}", UNAVAILABLE, HINT) from None
+    return made
+
+
+def remove(container: str) -> None:
+    """Kill and remove a container that may be gone, with its nameless volumes."""
+    import docker.errors
+
+    with _reachable(), contextlib.suppress(docker.errors.NotFound):
+        client().remove_container(container, force=True, v=True)
+
+
+def discard(label: str, value: str) -> None:
+    """Kill and remove every container that has this label."""
+    with _reachable():
+        found = client().containers(all=True, filters={"label": f"{label}={value}"})
+    for c in found:
+        remove(c["Id"])

@@ -1,0 +1,124 @@
+"""PostgreSQL: one psql that stays open (so that a snapshot lives), and what a database is, counted the same way at backup and restore."""
+import json
+import secrets
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from keel import state, tools
+from keel.settings import Settings
+from keel.stop import CONFIG, UNAVAILABLE, Stop
+
+OURS = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+# Everything in one row each; read inside the dump's own snapshot.
+SERVER = """SELECT json_build_object(
+ 'system', (SELECT system_identifier::text FROM pg_control_system()), 'version', current_setting('server_version'),
+ 'version_num', current_setting('server_version_num')::int, 'superuser', (SELECT rolsuper FROM pg_roles WHERE rolname = current_user))"""
+DATABASE = """SELECT json_build_object('name', d.datname, 'size', pg_database_size(d.oid), 'encoding', pg_encoding_to_char(d.encoding),
+ 'collate', d.datcollate, 'ctype', d.datctype, 'provider', d.datlocprovider, 'collation_version', coalesce(d.datcollversion, ''),
+ 'owner', pg_get_userbyid(d.datdba), 'time', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
+ FROM pg_database d WHERE d.datname = current_database()"""
+CONTENT = f"""SELECT json_build_object(
+ 'extensions', (SELECT coalesce(json_object_agg(extname, extversion ORDER BY extname), '{{}}') FROM pg_extension),
+ 'sequences', (SELECT coalesce(json_object_agg(format('%I.%I', schemaname, sequencename), last_value
+               ORDER BY schemaname, sequencename), '{{}}') FROM pg_sequences),
+ 'large_objects', (SELECT count(*) FROM pg_largeobject_metadata),
+ 'collations', (SELECT coalesce(json_object_agg(format('%I.%I', n.nspname, c.collname), coalesce(c.collversion, '')
+                ORDER BY n.nspname, c.collname), '{{}}') FROM pg_collation c JOIN pg_namespace n ON n.oid = c.collnamespace WHERE {OURS}),
+ 'not_validated', (SELECT coalesce(json_agg(conrelid::regclass || ' ' || conname ORDER BY 1), '[]') FROM pg_constraint
+                   WHERE NOT convalidated),
+ 'invalid_indexes', (SELECT coalesce(json_agg(indexrelid::regclass::text ORDER BY 1), '[]') FROM pg_index WHERE NOT indisvalid),
+ 'roles', (SELECT json_agg(rolname ORDER BY rolname) FROM pg_roles WHERE rolname !~ '^pg_'))"""
+# Partitions are counted, not their parents; foreign tables hold nothing of ours.
+TABLES = f"""SELECT coalesce(json_agg(format('%I.%I', n.nspname, c.relname) ORDER BY n.nspname, c.relname), '[]')
+ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'm') AND {OURS}
+ AND (c.relkind = 'r' OR c.relispopulated) AND c.relpersistence <> 't'"""
+
+# How the server is set up, as far as SQL tells; a superuser's view, and in an encrypted object, for settings may hold passwords.
+CONFIGURATION = """SELECT json_build_object(
+ 'settings', (SELECT json_object_agg(name, setting ORDER BY name) FROM pg_settings WHERE source <> 'default'),
+ 'hba', (SELECT coalesce(json_agg(h ORDER BY line_number), '[]') FROM pg_hba_file_rules h),
+ 'ident', (SELECT coalesce(json_agg(i ORDER BY line_number), '[]') FROM pg_ident_file_mappings i))"""
+
+
+def pass_file(folder: Path, settings: Settings) -> None:
+    """The password where libpq reads it (PGPASSFILE=/keel/pgpass): in no argv and no environment."""
+    quoted = settings["POSTGRES_PASSWORD"].replace("\\", "\\\\").replace(":", "\\:")
+    state.write(folder / "pgpass", f"*:*:*:*:{quoted}\n", 0o600)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """What libpq needs in a container beside the environment's PostgreSQL."""
+    return {"PGHOST": "postgres", "PGUSER": settings["PGUSER"], "PGDATABASE": settings["PGDATABASE"], "PGPASSFILE": "/keel/pgpass",
+            "PGCONNECT_TIMEOUT": "10", "PGOPTIONS": "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0"}
+
+
+class Session:
+    """One psql in a container; `where` as `docker exec` takes it, `options` before the commands (as -d NAME)."""
+
+    def __init__(self, where: str, *options: str) -> None:
+        self._psql = tools.Program(where, ["psql", "-XAtqw", "-v", "ON_ERROR_STOP=1", *options], subprocess.PIPE)
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._psql.process.stdin:
+            self._psql.process.stdin.close()
+        self._psql.stop()
+
+    def ask(self, sql: str) -> list[str]:
+        """The lines that a statement answers. Raises Stop 69 with PostgreSQL's own words when it fails."""
+        end = f"end-{secrets.token_hex(8)}"
+        pipe_in, pipe_out = self._psql.process.stdin, self._psql.process.stdout
+        assert pipe_in and pipe_out
+        lines = []
+        try:
+            pipe_in.write(f"{sql};\n\\echo {end}\n".encode())
+            pipe_in.flush()
+            while (line := pipe_out.readline()) != f"{end}\n".encode():
+                if not line:
+                    raise BrokenPipeError
+                lines.append(line.decode().rstrip("\n"))
+        except BrokenPipeError:
+            self._psql.process.wait()
+            raise Stop(f"PostgreSQL: {self._psql.said() or 'psql ended'}", UNAVAILABLE, "its own words stand above") from None
+        return lines
+
+    def one(self, sql: str) -> Any:
+        """The JSON in the one row of an answer."""
+        return json.loads("".join(self.ask(sql)))
+
+    def rows(self) -> dict[str, int]:
+        """The exact number of rows of each table and materialised view."""
+        tables = self.one(TABLES)
+        counted = (f"SELECT json_build_object('n', (SELECT count(*) FROM {name}))" for name in tables)
+        return {name: int(self.one(sql)["n"]) for name, sql in zip(tables, counted, strict=True)}
+
+    def newest(self, sql: str) -> str:
+        """The time that KEEL_BACKUP_NEWEST answers, as UTC text; nothing where there is no row."""
+        return "".join(self.ask(f"SELECT to_char(({sql})::timestamptz AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"))
+
+
+def look(session: Session, newest: str) -> dict[str, Any]:
+    """What the database of a session holds: facts of a manifest, compared after a restore; rows are counted exactly."""
+    return {"database": session.one(DATABASE), **session.one(CONTENT), "rows": session.rows(),
+            "newest": session.newest(newest) if newest else ""}
+
+
+def same_major(server: dict[str, Any], client: str) -> None:
+    """That pg_dump (its --version) is of the server's major version. Raises Stop 78: a dump by another one may not load."""
+    ours, theirs = client.split()[-1].split(".")[0] if client.split() else "", str(server["version_num"] // 10000)
+    ours = next((word.split(".")[0] for word in client.split() if word[:1].isdigit()), ours)
+    if ours != theirs:
+        raise Stop(f"pg_dump is of version {ours or 'unknown'} ({client.strip()}), the server of {theirs}: nothing was dumped", CONFIG,
+                   "the image of the postgres container holds another client: pin the official one in compose/images.env")
+
+
+def schema_digest(where: str, *options: str) -> str:
+    """The SHA-256 of the schema as pg_dump writes it, without what differs from run to run."""
+    import hashlib
+
+    text = tools.ask(where, ["pg_dump", "--schema-only", "--no-password", *options])
+    lines = [line for line in text.splitlines() if not line.startswith(("--", "\\restrict", "\\unrestrict")) and line.strip()]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

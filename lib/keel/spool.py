@@ -1,0 +1,61 @@
+"""A folder for what must lie on this disk for a while, and the containers that mount it; both go, also after a kill -9.
+
+    $KEEL_STATE/ENV/spool/NAME/        mode 0700 above it, so that nobody else gets in; /keel in a container
+    $KEEL_STATE/ENV/spool/NAME.lock    held by its process: what nobody holds is a leftover
+"""
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from keel import boxes, host, private
+from keel.settings import Settings
+from keel.stop import NO, Stop
+
+LABEL = "keel.spool"
+
+
+@contextmanager
+def folder(settings: Settings, wanted: int = 0) -> Iterator[Path]:
+    """An empty folder, removed at the end with all that mounts it; what killed processes left goes first.
+
+    Raises Stop 1 when after `wanted` bytes less than KEEL_MIN_FREE_DISK would be free.
+    """
+    top = settings.state / "spool"
+    with private.folder(top):
+        clean(settings)
+        free, spare = host.free(top), settings.size("KEEL_MIN_FREE_DISK")
+        if wanted and free < wanted + spare:
+            raise Stop(f"not enough disk: {free >> 20} MiB free at {top}, {wanted >> 20} MiB are needed and KEEL_MIN_FREE_DISK="
+                       f"{settings['KEEL_MIN_FREE_DISK']} on top", NO, "make room, or set KEEL_STATE to a larger disk")
+        path = top / secrets.token_hex(4)
+        held = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        path.mkdir(mode=0o711)
+        path.chmod(0o711)  # whatever the umask: a server in a container has a user of its own; the folder above is closed
+    try:
+        yield path
+    finally:
+        boxes.discard(LABEL, str(path))
+        shutil.rmtree(path)
+        os.unlink(f"{path}.lock")
+        os.close(held)
+
+
+def clean(settings: Settings) -> None:
+    """Remove what processes that are gone left: their containers, then their folders."""
+    top = settings.state / "spool"
+    for lock in sorted(top.glob("*.lock")) if top.is_dir() else ():
+        with open(lock) as f:
+            try:
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            path = lock.with_suffix("")
+            boxes.discard(LABEL, str(path))
+            if path.exists():
+                shutil.rmtree(path)
+            lock.unlink(missing_ok=True)

@@ -1,0 +1,123 @@
+"""Containers that work for a backup or a restore: the programs of a server's own image, beside it, with a folder of this host at /keel.
+
+So pg_dump is of the server's very version, and bytes go through a FIFO in that folder, past the engine.
+"""
+import os
+import secrets
+import select
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from keel import boxes, engine, run, spool
+from keel.settings import Settings
+from keel.stop import UNAVAILABLE, Stop
+
+PIECE = 1 << 20
+SAID = 20  # last lines of a program that are shown
+
+
+@contextmanager
+def beside(settings: Settings, service: str, folder: Path, env: Mapping[str, str]) -> Iterator[str]:
+    """A container of the image that a base service runs, on its network, that does nothing yet; its id. `env` is for no secret.
+
+    Raises Stop 69 when the service does not run.
+    """
+    found = engine.service(settings, service)
+    if not found or found["State"] != "running":
+        raise Stop(f"{service} is not running", UNAVAILABLE, f"make up ENV={settings.env}")
+    with container(settings, found["ImageID"], folder, network=f"{settings.project}_data", environment=dict(env)) as name:
+        yield name
+
+
+@contextmanager
+def container(settings: Settings, image: str, folder: Path, **more: object) -> Iterator[str]:
+    """A container of an image with `folder` at /keel, removed at the end; `more` as boxes.create takes it. It runs as who runs us, and
+    only sleeps, unless `more` says otherwise."""
+    options = {"user": f"{os.getuid()}:{os.getgid()}", "entrypoint": ["sleep", "infinity"], **more}
+    made = boxes.create(f"{settings.project}-tools-{secrets.token_hex(4)}", image, labels={
+        "keel.env": settings.env, "keel.role": "tools", spool.LABEL: str(folder)}, binds=[f"{folder}:/keel"], **options)
+    try:
+        yield made
+    finally:
+        boxes.remove(made)
+
+
+class Program:
+    """A program in a container, `docker exec`: its streams, and the last lines it wrote on stderr."""
+
+    def __init__(self, where: str, argv: Sequence[str], stdin: int | IO[bytes] = subprocess.DEVNULL) -> None:
+        interactive = [] if stdin == subprocess.DEVNULL else ["--interactive"]
+        self.name = argv[0]
+        self.process = run.start(["docker", "exec", *interactive, where, *argv], stdin)
+        self._said: deque[str] = deque(maxlen=SAID)
+        self._reader = threading.Thread(target=self._listen, name="stderr", daemon=True)
+        self._reader.start()
+
+    def _listen(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            self._said.append(line.decode(errors="replace").rstrip())
+
+    def said(self) -> str:
+        """The last lines on stderr, once it ended."""
+        self._reader.join()
+        return "\n".join(self._said)
+
+    def well(self) -> None:
+        """Wait for its end. Raises Stop 69 with what it said when its code is not 0."""
+        code = self.process.wait()
+        if code:
+            raise Stop("\n".join(filter(None, [f"{self.name} ended with {code}", self.said()])), UNAVAILABLE, "its own words stand above")
+
+    def stop(self) -> None:
+        """End our side of it, when it still runs; the container's end is the program's own."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def output(where: str, folder: Path, argv: Sequence[str]) -> Iterator[bytes]:
+    """What a program writes on stdout, through a FIFO in the folder; ends only when it ended with 0. Raises Stop 69 with its words."""
+    name = secrets.token_hex(4)
+    fifo = folder / name
+    os.mkfifo(fifo, 0o600)
+    os.chmod(fifo, 0o666)  # the folder is closed to others; the container may have a user of its own
+    fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    program = Program(where, ["sh", "-c", 'exec "$@" >"$0"', f"/keel/{name}", *argv])
+    program.name = argv[0]
+    try:
+        yield from _read(fd, program)
+        program.well()
+    finally:
+        os.close(fd)
+        program.stop()
+        fifo.unlink()
+
+
+def _read(fd: int, program: Program) -> Iterator[bytes]:
+    """Until the writer closed the FIFO, or ended before it opened it."""
+    waiting = select.poll()
+    waiting.register(fd, select.POLLIN)
+    while True:
+        ended = program.process.poll() is not None  # before the look: what it wrote last is in the FIFO by then
+        if waiting.poll(200):
+            piece = os.read(fd, PIECE)
+            if not piece:
+                return
+            yield piece
+        elif ended:
+            return
+
+
+def ask(where: str, argv: Sequence[str]) -> str:
+    """The stdout of a short program in a container. Raises Stop 69 with its words."""
+    program = Program(where, argv)
+    assert program.process.stdout
+    said = program.process.stdout.read()
+    program.well()
+    return said.decode(errors="replace")
