@@ -1,0 +1,71 @@
+"""Reading a backup back: found in the first store that has it whole, its objects opened and held against the signed manifest."""
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from keel import age_keys, forms, manifest, pack, signed, stores
+from keel.age_keys import Identity
+from keel.manifest import Manifest, Part
+from keel.settings import Settings
+from keel.stop import DATA, Stop
+from keel.stores import Missing, Store
+
+
+@dataclass(frozen=True)
+class Found:
+    """A backup whose manifest was signed by somebody we trust, and the store that has it."""
+
+    manifest: Manifest
+    store: Store
+
+    def part(self, name: str) -> Part:
+        """One of its objects, as `database.dump` or with its suffix. Raises Stop 65 naming those there are."""
+        for part in self.manifest.objects:
+            if part.name in (name, f"{name}{pack.SUFFIX}"):
+                return part
+        raise Stop(f"{self.manifest.id}: has no object {name}", DATA, f"it has {', '.join(p.name for p in self.manifest.objects)}")
+
+    def key(self, part: Part) -> str:
+        """Where the object lies in the store."""
+        return f"{self.manifest.env}/objects/{self.manifest.id}/{part.name}"
+
+    def content(self, part: Part, identities: Sequence[Identity]) -> Iterator[bytes]:
+        """The object as it was before it was packed, to be trusted once this ended well. Raises Stop 65 naming the object, and as the
+        store does."""
+        yield from pack.unpacked(self.store.read(self.key(part)), part, identities, f"{self.store.url}/{self.key(part)}")
+
+
+def identities(settings: Settings) -> list[age_keys.SecretKey]:
+    """The keys of KEEL_BACKUP_IDENTITY. Raises Stop 78."""
+    return age_keys.identities_file(settings.path("KEEL_BACKUP_IDENTITY"))
+
+
+def find(settings: Settings, ident: str, urls: Sequence[str] = ()) -> Found:
+    """The backup with this id, in the first of KEEL_BACKUP_STORES (or of these) that has all of it.
+
+    Raises Stop 65 when it is no id, is nowhere, or does not verify anywhere; as the stores do when none answers.
+    """
+    if not forms.ident(ident):
+        raise Stop(f"{ident!r} is not a backup id", DATA, "an id looks like 20260102T031500Z-pg-1a2b3c4d; `backups` lists them")
+    keys = signed.trusted(settings.path("KEEL_BACKUP_SIGNERS"))
+    faults: list[Stop] = []
+    for store in stores.open_all(settings, urls):
+        try:
+            found = Found(manifest.read(store, settings.env, ident, keys), store)
+            present(found)
+            return found
+        except Stop as e:
+            faults.append(e)
+    worst = next((e for e in faults if not isinstance(e, Missing)), faults[0])
+    raise Stop("\n".join(e.message for e in faults), worst.code, worst.hint)
+
+
+def present(found: Found) -> None:
+    """That every object is there in its size, and none that the manifest does not name. Raises Stop 65 naming it."""
+    folder = f"{found.manifest.env}/objects/{found.manifest.id}/"
+    there = {o.key: o.size for o in found.store.list(folder)}
+    wanted = {found.key(p): p.size for p in found.manifest.objects}
+    for key, size in wanted.items():
+        if there.get(key) != size:
+            raise Stop(f"{found.store.url}/{key}: {f'has {there[key]} bytes' if key in there else 'is not there'}, {size} are wanted", DATA)
+    for key in there.keys() - wanted.keys():
+        raise Stop(f"{found.store.url}/{key}: is in no manifest", DATA, "somebody put it there: look into it")
