@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# pg-backup: a snapshot of the database, in every store, with a manifest last.
+# pg-backup: a snapshot of the database in every store, its manifest last; or nothing at all.
 
 setup_file() {
   load helper
@@ -8,6 +8,8 @@ setup_file() {
   stack pgb
   up
   backup_keys
+  sql "CREATE ROLE reader; CREATE TABLE seats (id int PRIMARY KEY, name text, made timestamptz DEFAULT now());
+       INSERT INTO seats SELECT g, md5(g::text) FROM generate_series(1, 2000) g; GRANT SELECT ON seats TO reader"
 }
 
 setup() {
@@ -23,9 +25,237 @@ teardown_file() {
   down
 }
 
-@test "pg-backup: prints its id once the manifest is there; age, zstd and pg_restore open it without us" {
+# sql STATEMENT: as the owner of the environment's database.
+sql() { docker exec -i "keel-$KEEL_ENV-postgres-1" psql -XAtq -v ON_ERROR_STOP=1 -U events events <<<"$1"; }
+
+ours() { docker ps -aq --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=tools; }
+
+# nothing_left: no container of ours, nothing in the spool, nothing of this backup in the store but what lay there before.
+nothing_left() {
+  is "tools containers" "$(ours)" ""
+  is spool "$(ls "state/$KEEL_ENV/spool")" ""
+  is store "$(lies disk)" "${1:-}"
+}
+
+# blocked COMMAND…: run pg-backup ($PID) while a table is locked, so that pg_dump waits; then COMMAND; then let the table go.
+# What pg-backup wrote is in ./out and ./err, its code in $status.
+blocked() {
+  local id
+  coproc holder { docker exec -i "keel-$KEEL_ENV-postgres-1" psql -XAtq -U events events; }
+  # shellcheck disable=SC2154 # coproc sets holder and holder_PID
+  echo "BEGIN; LOCK TABLE seats; SELECT 'held';" >&"${holder[1]}"
+  read -r _ <&"${holder[0]}"
+  # shellcheck disable=SC2086 # words
+  ${AROUND:-} bin/pg-backup >out 2>err 3>&- &
+  PID=$!
+  until id=$(ours) && [ -n "$id" ] && docker top "$id" -eo pid,args 2>/dev/null | grep -q ' pg_dump -Fc' && waits; do kill -0 "$PID"; done
+  "$@"
+  echo "ROLLBACK;" >&"${holder[1]}"
+  wait "$PID" && status=0 || status=$?
+  eval "exec ${holder[1]}>&-"
+  wait "$holder_PID" || true
+}
+
+waits() { [ "$(sql "SELECT count(*) FROM pg_locks WHERE NOT granted")" != 0 ]; }
+
+@test "pg-backup: prints its id once the manifest is there, which counts the rows of the snapshot; age, zstd and pg_restore open it" {
+  local age
+  age=$(.venv/bin/python "$CHECKOUT/tests/age_command.py")
   keel pg-backup
   exits 0
   [[ $output =~ ^[0-9]{8}T[0-9]{6}Z-pg-[0-9a-f]{8}$ ]]
-  lies disk
+  has "pg-backup: $output: " "$stderr"
+  is lies "$(lies disk)" "$KEEL_ENV/manifests/$output
+$KEEL_ENV/objects/$output/database.dump.zst.age
+$KEEL_ENV/objects/$output/globals.sql.zst.age
+$KEEL_ENV/objects/$output/server.json.zst.age"
+  manifest=disk/$KEEL_ENV/manifests/$output
+  is rows "$(sed '$d' "$manifest" | jq -c .facts.rows)" '{"public.seats":2000}'
+  is period "$(sed '$d' "$manifest" | jq -r .period)" monthly
+  is lineage "$(sed '$d' "$manifest" | jq -r .lineage)" "$(sql 'SELECT system_identifier FROM pg_control_system()')"
+  for object in "disk/$KEEL_ENV/objects/$output"/*; do
+    "$age" --decrypt --identity secrets/backup-identity.txt "$object" | zstd -dq >"${object##*/}.plain"
+  done
+  has "CREATE ROLE reader" "$(<globals.sql.zst.age.plain)"
+  jq -e '.settings.shared_buffers and .hba' server.json.zst.age.plain
+  docker exec -i "keel-$KEEL_ENV-postgres-1" pg_restore -f - <database.dump.zst.age.plain >plain.sql
+  is rows "$(sed -n '/^COPY public.seats/,/^\\\.$/p' plain.sql | wc -l)" 2002
+  rm ./*.plain plain.sql
+  nothing_left "$(lies disk)"
+}
+
+@test "pg-backup: a row written while it runs is in neither the dump nor the count: one snapshot" {
+  rm -r disk/*
+  write() { sql "CREATE TABLE later (id int)" && sql "INSERT INTO later VALUES (1)"; }
+  blocked write
+  exits 0
+  is rows "$(sed '$d' disk/"$KEEL_ENV"/manifests/* | jq -c .facts.rows)" '{"public.seats":2000}'
+  sql "DROP TABLE later"
+}
+
+@test "pg-backup: --dry-run prints an id and stores nothing" {
+  rm -r disk/*
+  keel pg-backup --dry-run
+  exits 0
+  [[ $output =~ ^[0-9]{8}T[0-9]{6}Z-pg-[0-9a-f]{8}$ ]]
+  has "pg-backup: would: store the database events as $output in file://$TREE/disk" "$stderr"
+  nothing_left
+}
+
+@test "pg-backup: two at once: the second is 75 and names the first; secrets are in no argv meanwhile" {
+  second() {
+    keel pg-backup
+    code=$status said=$stderr
+    # Our own shell holds the password in no argument either: it comes from the file.
+    leaks=$(grep -lF -f <(sed -n 's/^POSTGRES_PASSWORD=//p' "secrets/$KEEL_ENV.env"; sed -n 2p secrets/backup-sign.pem) \
+      /proc/[0-9]*/cmdline 2>/dev/null || true)
+    seen=$(grep -lF pg_dump /proc/[0-9]*/cmdline 2>/dev/null | wc -l)
+  }
+  sed -i 's/=one$/=onebutlongenough/' "secrets/$KEEL_ENV.env" # a password that no other argument contains by chance
+  sql "ALTER ROLE events PASSWORD 'onebutlongenough'"
+  blocked second
+  exits 0
+  is code "$code" 75
+  has "error: the backups of $KEEL_ENV are locked by pid $PID: pg-backup since" "$said"
+  [ "$seen" -gt 0 ] # the search does find what is there
+  is leaks "$leaks" ""
+  hasnt onebutlongenough "$(cat err disk/"$KEEL_ENV"/manifests/* "state/$KEEL_ENV/history")"
+}
+
+@test "pg-backup: pg_dump killed midway: exit 69 with its words, nothing is published" {
+  rm -r disk/*
+  blocked eval 'kill -9 $(docker top "$(ours)" -eo pid,args | awk "/ pg_dump -Fc/ {print \$1}")'
+  exits 69
+  is stdout "$(<out)" ""
+  has "error: pg_dump ended with 137" "$(<err)"
+  nothing_left
+}
+
+@test "pg-backup: the session that holds the snapshot killed: exit 69, nothing is published" {
+  local counting="query LIKE '%count(*) FROM public.seats%' AND pid <> pg_backend_pid()"
+  terminate() { is terminated "$(sql "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE $counting")" t; }
+  blocked terminate
+  exits 69
+  is stdout "$(<out)" ""
+  has "error: PostgreSQL: " "$(<err)"
+  # The dump itself may have been whole, and lies there as data without a manifest: no backup, and backup-prune takes it when it is old.
+  is manifests "$(lies disk | grep manifests/)" ""
+  keel backups
+  is backups "$output" ""
+  rm -r disk/*
+}
+
+@test "pg-backup: SIGTERM: exit 143, nothing is left" {
+  blocked eval 'kill -TERM $PID'
+  exits 143
+  is stdout "$(<out)" ""
+  nothing_left
+}
+
+@test "pg-backup: kill -9: no manifest; the next run removes what it left and succeeds" {
+  blocked eval 'kill -9 $PID; tail --pid=$PID -f /dev/null'
+  exits 137
+  is manifests "$(lies disk)" ""
+  [ -n "$(ours)" ]
+  keel pg-backup
+  exits 0
+  is backups "$(lies disk | grep -c manifests/)" 1
+  nothing_left "$(lies disk)"
+}
+
+@test "pg-backup: of two stores one is full: exit 69 says which, the other has the backup, and it is printed" {
+  rm -r disk/*
+  mkdir small
+  set_env KEEL_BACKUP_STORES="file://$TREE/small file://$TREE/disk"
+  # shellcheck disable=SC2016
+  run --separate-stderr unshare --mount sh -c 'mount -t tmpfs -o size=16k none small && exec bin/pg-backup' </dev/null
+  exits 69
+  has "error: $output is not in file://$TREE/small: " "$stderr"
+  has "no space left on device" "$stderr"
+  is backups "$(lies disk | grep -c manifests/)" 1
+  [ -e "disk/$KEEL_ENV/manifests/$output" ]
+  # A store alone, and full.
+  set_env KEEL_BACKUP_STORES="file://$TREE/small"
+  run --separate-stderr unshare --mount sh -c 'mount -t tmpfs -o size=16k none small && exec bin/pg-backup' </dev/null
+  exits 69
+  is stdout "$output" ""
+  is small "$(lies small)" ""
+  set_env KEEL_BACKUP_STORES="file://$TREE/disk"
+}
+
+@test "pg-backup: much smaller than its predecessors: exit 1, printed, and held for a person" {
+  rm -r disk/*
+  for _ in 1 2 3; do
+    bin/pg-backup -q
+  done
+  sql "CREATE TABLE away AS SELECT * FROM seats; TRUNCATE seats"
+  sql "DROP TABLE away"
+  keel pg-backup
+  exits 1
+  has "error: $output is held: " "$stderr"
+  has "less than 50 % of the" "$stderr"
+  has "hint: look into it; then backup-release $output \"REASON\"" "$stderr"
+  is held "$(sed '$d' "disk/$KEEL_ENV/manifests/$output" | jq '.held != ""')" true
+  KEEL_BACKUP_HOLD_BELOW=0 keel pg-backup
+  exits 0
+}
+
+@test "pg-backup: a clock behind the newest backup: exit 78, nothing stored" {
+  local before newest
+  rm -r disk/*
+  newest=$(.venv/bin/python "$CHECKOUT/tests/backups.py" secrets/backup-sign.pem disk "$KEEL_ENV" pg:-1h)
+  before=$(lies disk)
+  keel pg-backup
+  exits 78
+  has "would not be later than $newest, the newest there is" "$stderr"
+  nothing_left "$before"
+  rm -r disk/*
+}
+
+@test "pg-backup: keys and stores that are wrong: exit 78, nothing stored" {
+  KEEL_BACKUP_SIGN_KEY=none keel pg-backup
+  exits 78
+  has "error: $TREE/none: no such file" "$stderr"
+  KEEL_BACKUP_RECIPIENTS=none keel pg-backup
+  exits 78
+  .venv/bin/python -c 'import sys; sys.path.insert(0, "lib"); from keel import signed; print(signed.new_key("other")[1])' >others
+  KEEL_BACKUP_SIGNERS=others keel pg-backup
+  exits 78
+  has "its public key is not in others: nobody would trust what it signs" "$stderr"
+  KEEL_BACKUP_STORES= keel pg-backup
+  exits 0 # an empty one counts as not set
+  set_env KEEL_BACKUP_STORES=
+  keel pg-backup
+  exits 78
+  has "KEEL_BACKUP_STORES is empty" "$stderr"
+  set_env KEEL_BACKUP_STORES="file://$TREE/nowhere"
+  keel pg-backup
+  exits 78
+  set_env KEEL_BACKUP_STORES="file://$TREE/disk"
+}
+
+@test "pg-backup: a client of another major version: exit 78 before anything is dumped" {
+  rm -rf disk/*
+  local pins
+  pins=$(host_value KEEL_IMAGES)
+  docker build --quiet --provenance=false --tag "keel-$KEEL_ENV:oldclient" - >/dev/null < <(printf '%s\n' \
+    "FROM $(image_of POSTGRES)" 'USER root' \
+    "RUN printf '#!/bin/sh\necho pg_dump \"(PostgreSQL)\" 16.4\n' >/usr/local/bin/pg_dump && chmod 755 /usr/local/bin/pg_dump" \
+    'ENV PATH=/usr/local/bin:/usr/lib/postgresql/17/bin:/usr/bin:/bin')
+  sed "s,^KEEL_IMAGE_POSTGRES=.*,KEEL_IMAGE_POSTGRES=keel-$KEEL_ENV:oldclient," "${pins:-compose/images.env}" >pins.env
+  set_env KEEL_IMAGES="$TREE/pins.env"
+  sed -i '/^KEEL_IMAGES=/d' var/host.env
+  bin/start-base -q
+  keel pg-backup
+  exits 78
+  has "pg_dump is of version 16 (pg_dump (PostgreSQL) 16.4), the server of 17: nothing was dumped" "$stderr"
+  nothing_left
+}
+
+@test "pg-backup: PostgreSQL that does not run, no engine: exit 69" {
+  docker stop "keel-$KEEL_ENV-postgres-1" >/dev/null
+  keel pg-backup
+  exits 69
+  has "error: postgres is not running" "$stderr"
+  wants_an_engine pg-backup
 }

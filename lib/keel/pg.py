@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from keel import state, tools
+from keel import spool, tools
 from keel.settings import Settings
 from keel.stop import CONFIG, UNAVAILABLE, Stop
 
@@ -44,7 +44,7 @@ CONFIGURATION = """SELECT json_build_object(
 def pass_file(folder: Path, settings: Settings) -> None:
     """The password where libpq reads it (PGPASSFILE=/keel/pgpass): in no argv and no environment."""
     quoted = settings["POSTGRES_PASSWORD"].replace("\\", "\\\\").replace(":", "\\:")
-    state.write(folder / "pgpass", f"*:*:*:*:{quoted}\n", 0o600)
+    spool.write(folder / "pgpass", f"*:*:*:*:{quoted}\n")
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -108,8 +108,8 @@ def look(session: Session, newest: str) -> dict[str, Any]:
 
 def same_major(server: dict[str, Any], client: str) -> None:
     """That pg_dump (its --version) is of the server's major version. Raises Stop 78: a dump by another one may not load."""
-    ours, theirs = client.split()[-1].split(".")[0] if client.split() else "", str(server["version_num"] // 10000)
-    ours = next((word.split(".")[0] for word in client.split() if word[:1].isdigit()), ours)
+    theirs = str(server["version_num"] // 10000)
+    ours = next((word.split(".")[0] for word in client.split() if word[:1].isdigit()), "")
     if ours != theirs:
         raise Stop(f"pg_dump is of version {ours or 'unknown'} ({client.strip()}), the server of {theirs}: nothing was dumped", CONFIG,
                    "the image of the postgres container holds another client: pin the official one in compose/images.env")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from keel import boxes, host, private
+from keel import boxes, host
 from keel.settings import Settings
 from keel.stop import NO, Stop
 
@@ -25,7 +25,9 @@ def folder(settings: Settings, wanted: int = 0) -> Iterator[Path]:
     Raises Stop 1 when after `wanted` bytes less than KEEL_MIN_FREE_DISK would be free.
     """
     top = settings.state / "spool"
-    with private.folder(top):
+    top.mkdir(mode=0o700, parents=True, exist_ok=True)  # also in a rehearsal: what is read has to lie somewhere
+    top.chmod(0o700)
+    with _alone(top):
         clean(settings)
         free, spare = host.free(top), settings.size("KEEL_MIN_FREE_DISK")
         if wanted and free < wanted + spare:
@@ -43,6 +45,23 @@ def folder(settings: Settings, wanted: int = 0) -> Iterator[Path]:
         shutil.rmtree(path)
         os.unlink(f"{path}.lock")
         os.close(held)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep others from cleaning up between the making of a folder and its lock."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def write(path: Path, text: str) -> None:
+    """A file in the spool that only we can read, also in a rehearsal."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as f:
+        f.write(text)
 
 
 def clean(settings: Settings) -> None:
