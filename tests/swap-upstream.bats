@@ -43,6 +43,20 @@ print(*sorted(s["release"] + " " + str(s["percent"]) for s in shares) or ["nobod
   is shares "$(shares)" nobody
 }
 
+# The window in which users would feel it is its whole run: measured with 32 busy connections on two cores.
+@test "swap-upstream: a lower priority from its start, so that users go first" {
+  local own waiting code=0 end=$((SECONDS + 20))
+  own=$(nice)
+  mkfifo waits
+  bin/swap-upstream -q <waits 2>/dev/null 3>&- &
+  waiting=$!
+  exec 5>waits
+  until [ "$(ps -o ni= -p "$waiting" | tr -d ' ')" = $((own + 10)) ]; do [ "$SECONDS" -lt "$end" ]; done
+  exec 5>&-
+  wait "$waiting" || code=$?
+  is "exit code" "$code" 66
+}
+
 @test "swap-upstream: no proxy, no engine, no lock: nothing changes" {
   wants_its_proxy swap-upstream "$A"
   wants_an_engine swap-upstream "$A"

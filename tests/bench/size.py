@@ -15,6 +15,8 @@ class Size:
     traced: int            # swaps and deploys whose steps are written down
     latency_swaps: int
     steady: float          # seconds of steady state after each of them
+    pairs: int             # of a stretch without switches and one with a switch every two seconds
+    stretch: float         # seconds of each
     rounds: int            # pairs of all features and bare proxy
     seconds: float         # of each half
     killed_swaps: int
@@ -24,7 +26,7 @@ class Size:
     def named(cls, name: str) -> Self:
         """`full`, or `short`: about a twentieth. Raises ValueError for anything else."""
         if name == "full":
-            return cls(name, 21, 15, 7, 7, 5, 20, 3.0, 5, 10.0, 78, 800_000)
+            return cls(name, 21, 15, 7, 7, 5, 20, 3.0, 6, 20.0, 5, 10.0, 78, 800_000)
         if name == "short":
-            return cls(name, 3, 3, 3, 1, 1, 2, 1.5, 1, 1.0, 4, 4_000)
+            return cls(name, 3, 3, 3, 1, 1, 2, 1.5, 1, 4.0, 1, 1.0, 4, 4_000)
         raise ValueError(f"{name}: full or short is wanted")

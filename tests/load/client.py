@@ -1,5 +1,6 @@
 """The clients that ask and get an answer: keep-alive GETs, a new connection for each GET, slow responses."""
 import asyncio
+import ssl
 import time
 
 from . import http1
@@ -96,6 +97,7 @@ class Client:
         self.tally = tally
         self.number = number
         self.conn: Conn | None = None
+        self.session: ssl.SSLSession | None = None  # of TLS; the next connection resumes it, as browsers do
 
     async def ask(self, request: bytes, timeout: float, retry: bool) -> http1.Answer:
         """The answer, or Broken. With `retry`, a request on a reused connection that died before any byte of an answer is sent once
@@ -113,7 +115,7 @@ class Client:
         conn = self.conn
         if conn is None or not conn.alive:
             self.drop()
-            self.conn = conn = await Conn.open(self.run.target, timeout)
+            self.conn = conn = await Conn.open(self.run.target, timeout, self.session)
             self.run.conns.add(conn)
         return await conn.exchange(request, timeout)
 
@@ -121,6 +123,7 @@ class Client:
         """Close the connection."""
         if self.conn is not None:
             self.conn.close()
+            self.session = self.conn.session
             self.run.conns.discard(self.conn)
             self.conn = None
 
@@ -145,6 +148,7 @@ async def gets(client: Client, pacer: Pacer, paths: tuple[str, ...], *, fresh: b
         finally:
             if fresh:
                 client.drop()
+                client.session = None  # somebody who was never here
         if answer.status == 200:
             tally.answered(answer.release(), start, time.monotonic())
         else:

@@ -44,6 +44,7 @@ class Conn:
         self.sock = sock
         self.loop = asyncio.get_running_loop()
         self.alive = True
+        self.session: ssl.SSLSession | None = None  # once it is closed: what the next one may resume
         self.used = 0  # answers that were received on it
         self.deadline = 0.0
         self.reader = http1.Reader()
@@ -51,8 +52,8 @@ class Conn:
         self.unsent = b""
 
     @classmethod
-    async def open(cls, target: Target, timeout: float) -> "Conn":
-        """Connect, and shake hands. Raises Broken (`connect`, `tls` or `timeout`)."""
+    async def open(cls, target: Target, timeout: float, session: ssl.SSLSession | None = None) -> "Conn":
+        """Connect, and shake hands; with a session of an earlier connection, resume that. Raises Broken (`connect`, `tls`, `timeout`)."""
         family = socket.AF_INET6 if ":" in target.address else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
         step = "connect"
@@ -64,7 +65,7 @@ class Conn:
                 step = "tls"
                 if target.tls:
                     sock = target.tls.wrap_socket(sock, server_hostname=target.host, do_handshake_on_connect=False,
-                                                  suppress_ragged_eofs=False)
+                                                  suppress_ragged_eofs=False, session=session)
                     await _handshake(sock)
         except TimeoutError:
             sock.close()
@@ -151,6 +152,8 @@ class Conn:
             self.alive = False
             self.loop.remove_reader(self.sock.fileno())
             self.loop.remove_writer(self.sock.fileno())
+            if isinstance(self.sock, ssl.SSLSocket):
+                self.session = self.sock.session
             self.sock.close()
 
 

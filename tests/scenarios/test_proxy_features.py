@@ -452,14 +452,15 @@ def test_a_replica_that_dies_or_moves(site: Rig, balance: str) -> None:
 
 
 def test_log(site: Rig) -> None:
-    site.get("/logged?a=%22b", headers={"User-Agent": 'quo"te\\'})
+    answer = site.get("/logged?a=%22b", headers={"User-Agent": 'quo"te\\'})
     wait(lambda: any("/logged" in json.dumps(line) for line in site.log()))
     line = next(line for line in site.log() if "/logged" in json.dumps(line))
     if site.proxy == "caddy":
         line = {**line, **line["request"], "request_time": line["duration"], "bytes": line["size"]}  # type: ignore[dict-item]
     assert (line["method"], line["uri"], line["status"]) == ("GET", "/logged?a=%22b", 200)
     assert (line["colour"], line["release"], line["agent"]) == ("blue", BLUE, 'quo"te\\')
-    assert isinstance(line["request_time"], float) and int(str(line["bytes"])) > 100 and line["request_id"] and line["time"]
+    assert isinstance(line["request_time"], float) and int(str(line["bytes"])) > 100 and line["time"]
+    assert line["request_id"] == answer.headers["X-Request-Id"] and "uuid" not in line
     assert str(line["upstream"]).endswith(":3000") and int(str(line["upstream_status"])) == 200
 
 

@@ -98,6 +98,17 @@ def test_a_certificate_that_does_not_verify_is_a_failure(certificate: pathlib.Pa
     assert account.kinds["get"]["why"].keys() == {"tls"}, account.table()
 
 
+def test_a_client_resumes_its_tls_session_and_a_new_one_has_none(certificate: pathlib.Path) -> None:
+    context = tls(certificate)
+    with Faulty("close-delimited", every=20, tls=context) as server:
+        where = {"url": f"https://127.0.0.1:{server.port}", "insecure": True}
+        put(server, get=2, **where)
+        stats = context.session_stats()
+        assert stats["hits"] >= 8 and stats["accept_good"] - stats["hits"] <= 4, stats
+        put(server, new=2, requests=20, **where)
+        assert context.session_stats()["hits"] == stats["hits"]
+
+
 def test_a_get_that_dies_on_a_reused_connection_is_sent_once_more() -> None:
     with Faulty("reused-dies", every=20) as server:
         account = put(server, get=1)
