@@ -53,7 +53,17 @@ blocked() {
   echo "ROLLBACK;" >&"${holder[1]}"
   wait "$PID" && status=0 || status=$?
   eval "exec ${holder[1]}>&-"
+  # shellcheck disable=SC2154 # coproc sets it
   wait "$holder_PID" || true
+}
+
+# The pids of pg_dump on this host, in the container that pg-backup made.
+dumping() { docker top "$(ours)" -eo pid,args | awk '/ pg_dump -Fc/ {print $1}'; }
+
+# signal NAME: to pg-backup, and wait until it is gone.
+signal() {
+  kill "-$1" "$PID"
+  tail --pid="$PID" -f /dev/null
 }
 
 waits() { [ "$(sql "SELECT count(*) FROM pg_locks WHERE NOT granted")" != 0 ]; }
@@ -124,7 +134,8 @@ $KEEL_ENV/objects/$output/server.json.zst.age"
 
 @test "pg-backup: pg_dump killed midway: exit 69 with its words, nothing is published" {
   rm -r disk/*
-  blocked eval 'kill -9 $(docker top "$(ours)" -eo pid,args | awk "/ pg_dump -Fc/ {print \$1}")'
+  kill_dump() { kill -9 "$(dumping)"; }
+  blocked kill_dump
   exits 69
   is stdout "$(<out)" ""
   has "error: pg_dump ended with 137" "$(<err)"
@@ -146,14 +157,14 @@ $KEEL_ENV/objects/$output/server.json.zst.age"
 }
 
 @test "pg-backup: SIGTERM: exit 143, nothing is left" {
-  blocked eval 'kill -TERM $PID'
+  blocked signal TERM
   exits 143
   is stdout "$(<out)" ""
   nothing_left
 }
 
 @test "pg-backup: kill -9: no manifest; the next run removes what it left and succeeds" {
-  blocked eval 'kill -9 $PID; tail --pid=$PID -f /dev/null'
+  blocked signal KILL
   exits 137
   is manifests "$(lies disk)" ""
   [ -n "$(ours)" ]
@@ -222,8 +233,6 @@ $KEEL_ENV/objects/$output/server.json.zst.age"
   KEEL_BACKUP_SIGNERS=others keel pg-backup
   exits 78
   has "its public key is not in others: nobody would trust what it signs" "$stderr"
-  KEEL_BACKUP_STORES= keel pg-backup
-  exits 0 # an empty one counts as not set
   set_env KEEL_BACKUP_STORES=
   keel pg-backup
   exits 78

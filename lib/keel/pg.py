@@ -63,8 +63,10 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._psql.process.stdin:
-            self._psql.process.stdin.close()
+        self.end()
+
+    def end(self) -> None:
+        """End it at once: whoever waits for an answer gets an error. Its transaction is rolled back when its container goes."""
         self._psql.stop()
 
     def ask(self, sql: str) -> list[str]:
