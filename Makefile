@@ -24,7 +24,7 @@ known       := $(patsubst compose/%.env,%,$(filter-out compose/example.env compo
 image       := $(if $(IMAGE),pull-image $(IMAGE),build-image)
 
 .PHONY: help setup secrets cert demo up deploy reload rollback status releases logs down destroy doctor env-check maintenance-on \
-        maintenance-off backups backup-prune prune-images pin-images dev lint test test-load bench lock
+        maintenance-off backups backup-keys backup-prune prune-images pin-images dev lint test test-load bench lock
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ cert: $(envfile) ## Write a certificate of a local authority (development, tests
 
 backups: $(envfile) ## The backups, newest first: restored or not, and where
 	@backups
+
+backup-keys: $(envfile) ## Who can open backups and who signs them, and which identities are still needed
+	@backup-keys list && backup-keys needed
 
 backup-prune: $(envfile) ## Which backups would go, and why; backup-prune --confirm deletes them
 	@backup-prune

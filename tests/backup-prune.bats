@@ -193,6 +193,22 @@ data.zst.age"
   [ -e "$DISK/development/manifests/$LOCKED" ]
 }
 
+@test "backup-prune: a held one that was released counts again: it takes its place in a period, or goes with its note" {
+  few
+  FIRST=$(backup pg:4320010s:held:released)
+  AGAIN=$(backup pg:4319980s:held:released)
+  HELD=$(backup pg:4319970s:held)
+  keel backup-prune --confirm
+  exits 0
+  has "delete  ${KEPT[3]}" "$output"
+  has "delete  $AGAIN" "$output"
+  has "keep    $HELD  $STORE  held: a tenth of its predecessors" "$output"
+  has "  monthly " "$(grep -F "keep    $FIRST" <<<"$output")"
+  is gone "$(lies "$DISK" | grep -F "$AGAIN")" ""
+  [ ! -e "$DISK/development/releases/$AGAIN" ]
+  [ -e "$DISK/development/releases/$FIRST" ]
+}
+
 @test "backup-prune: a lock that only the store knows of: said, exit 1, the rest goes all the same" {
   few
   OTHER=$(backup pg:4319980s)

@@ -14,7 +14,7 @@ backup_store() {
   .venv/bin/python -c 'import sys; sys.path.insert(0, "lib"); from keel import signed
 for path, text in zip(sys.argv[1:], signed.new_key("tests")): open(path, "w").write(text)' key backup/signers
   chmod 600 key
-  set_env KEEL_BACKUP_STORES="$STORE"
+  set_env KEEL_BACKUP_STORES="$STORE" KEEL_BACKUP_SIGN_KEY=key
 }
 
 # backup SPEC...: make backups in the store (or in $1 when it is a folder); their ids, a line each.

@@ -73,6 +73,51 @@ setup() {
   hasnt hunter2 "$output$stderr"
 }
 
+@test "backups: a held one that was released says so, and counts as not held" {
+  mapfile -t IDS < <(backup pg:1h:held:released pg:2d:held pg:3d)
+  keel backups
+  exits 0
+  is stderr "$stderr" ""
+  has "never restored                    $STORE  released: looked at it" "$(grep -F "${IDS[0]}" <<<"$output")"
+  is held "$(grep -c HELD <<<"$output")" 1
+  keel backups --json
+  is json "$(jq -r '[.held, .released] | join("|")' <<<"$output")" "|looked at it
+a tenth of its predecessors|
+|"
+}
+
+@test "backups: a release by nobody we trust, for another manifest, or copied from another backup: not honoured, named, exit 65" {
+  mapfile -t IDS < <(backup pg:1h:held:released pg:2d:held:released pg:3d:held pg:4d:held:released pg:5d:held:released)
+  releases=$DISK/development/releases
+  # As whoever has the key could make it: another manifest of that id.
+  .venv/bin/python - "$DISK" "${IDS[3]}" <<'END'
+import dataclasses, os, pathlib, sys
+sys.path.insert(0, "lib")
+from keel import manifest, signed
+from keel.store_file import open_folder
+store, key = open_folder(sys.argv[1]), signed.load_key(pathlib.Path("key"))
+old = manifest.read(store, "development", sys.argv[2], signed.trusted(pathlib.Path("backup/signers")))
+os.unlink(f"{sys.argv[1]}/development/manifests/{sys.argv[2]}")
+manifest.write(store, dataclasses.replace(old, tool="another"), key)
+END
+  cp -R "$releases/${IDS[0]}" "$releases/${IDS[2]}"
+  sed -i 's/looked at it/LOOKED at it/' "$releases/${IDS[1]}/"*
+  sed -i "s,^signature ed25519 [^ ]*,signature ed25519 $(head -c 32 /dev/zero | base64)," "$releases/${IDS[4]}/"*
+  keel backups
+  exits 65
+  is released "$(grep -F released: <<<"$output" | awk '{print $1}')" "${IDS[0]}"
+  is held "$(grep -F HELD: <<<"$output" | awk '{print $1}')" "$(printf '%s\n' "${IDS[@]:1}")"
+  note() { echo "$STORE: development/releases/$1/$(basename "$releases/$1/"*)"; }
+  has "error: $(note "${IDS[1]}"): its signature does not verify" "$stderr"
+  has "error: $(note "${IDS[2]}"): is the note ${IDS[0]}/" "$stderr"
+  has "error: $(note "${IDS[3]}"): releases another manifest, " "$stderr"
+  has "error: $(note "${IDS[4]}"): signed by AAAA" "$stderr"
+  is errors "$(wc -l <<<"$stderr")" 4
+  keel backup-prune
+  is kept "$(grep -F "held: a tenth" <<<"$output" | awk '{print $2}')" "$(printf '%s\n' "${IDS[@]:1}")"
+  for name in "${IDS[@]:1}"; do has "warning: $(note "$name"): " "$stderr"; done
+}
+
 @test "backups: none: nothing, exit 0; another environment's are its own" {
   backup pg:1h >/dev/null
   mv "$DISK/development" "$DISK/production"

@@ -2,9 +2,9 @@
 
     backups.py KEYFILE FOLDER ENV SPEC...      SPEC is KIND:AGE[:WORD...], AGE as 3d, 50h or 90s (negative: to come)
 
-Words: ok, bad (a verdict of that kind), young (that verdict is of a level that restores nothing), held,
-locked (until tomorrow, in the store too), bare (no manifest), cut (an object shorter than the manifest says), gone (no object),
-spoiled (a byte of the manifest changed), alien (signed by nobody we trust).
+Words: ok, bad (a verdict of that kind), young (that verdict is of a level that restores nothing), held, released (with a note),
+to=KEY+KEY (its recipients), locked (until tomorrow, in the store too), bare (no manifest), cut (an object shorter than the manifest says),
+gone (no object), spoiled (a byte of the manifest changed), alien (signed by nobody we trust).
 """
 import hashlib
 import os
@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "lib"))
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: E402
 
-from keel import forms, manifest, signed  # noqa: E402
+from keel import forms, held, manifest, signed  # noqa: E402
 from keel.manifest import Manifest, Part, Verdict  # noqa: E402
 from keel.store_file import Folder, open_folder  # noqa: E402
 
@@ -35,11 +35,14 @@ def make(store: Folder, key: Ed25519PrivateKey, env: str, spec: str) -> str:
     if "bare" in words:
         return name
     digest = hashlib.sha256(data).hexdigest()
+    to = next((w[3:].split("+") for w in words if w.startswith("to=")), ["age1qqqq"])
     signer = Ed25519PrivateKey.generate() if "alien" in words else key
     m = manifest.write(store, Manifest(
         name, kind, manifest.new_set(when), env, "db1", time, time, "7301234567890123456" if kind == "pg" else env,
-        (Part("data.zst.age", len(data), digest, 10, digest),), "daily", ("age1qqqq",), "evenkeel",
+        (Part("data.zst.age", len(data), digest, 10, digest),), "daily", tuple(to), "evenkeel",
         lock_until=forms.text_of(until) if until else "", held="a tenth of its predecessors" if "held" in words else ""), signer)
+    if "released" in words:
+        held.write(store, env, held.Release(name, m.digest, time, "looked at it", "db1"), key)
     for word in {"ok", "bad", "young"} & set(words):
         manifest.write_verdict(store, env, Verdict(name, m.digest, time, word != "bad", 2 if word == "young" else 5, {"restore": 1.5},
                                                    ("events: 3 rows, 5 wanted",) if word == "bad" else (), "verify1"), key)

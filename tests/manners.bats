@@ -19,6 +19,8 @@ arguments() {
   case $1 in
     with-lock) echo "test true" ;;
     maintenance) echo on ;;
+    backup-keys) echo list ;;
+    backup-release) echo 20260102T031500Z-pg-1a2b3c4d because ;;
     pull-image | migrate | start-release) echo "events@sha256:$(printf '%064d' 0)" ;;
     health-wait | smoke-test | swap-upstream | stop-release) echo 20260102T030405Z-1a2b3c4 ;;
   esac
@@ -156,7 +158,8 @@ $name: hint: did you mean development?"
 @test "manners: without secrets nothing is changed: exit 78 names the file" {
   for name in "${COMMANDS[@]}"; do
     # These are for just that, or only report or stop.
-    case " ${ENVLESS[*]} env-check doctor make-secrets dev-cert status releases logs stop-base backups " in *" $name "*) continue ;; esac
+    case " ${ENVLESS[*]} env-check doctor make-secrets dev-cert status releases logs stop-base " in *" $name "*) continue ;; esac
+    case $name in backups | backup-keys) continue ;; esac
     # shellcheck disable=SC2046
     keel "$name" $(arguments "$name")
     must "$name" "exits $status" same "$status" 78
@@ -175,7 +178,7 @@ $name: hint: did you mean development?"
   for name in "${COMMANDS[@]}"; do
     # These have no state, or only report, must stop things whatever is wrong, or may run on a host that deploys nothing.
     case " ${ENVLESS[*]} doctor make-secrets dev-cert status releases logs stop-base health-wait " in *" $name "*) continue ;; esac
-    case $name in with-lock | store-check | backups | backup-prune) continue ;; esac
+    case $name in with-lock | store-check | backups | backup-prune | backup-release | backup-keys) continue ;; esac
     # shellcheck disable=SC2046
     keel "$name" $(arguments "$name")
     must "$name" "exits $status" same "$status" 78

@@ -1,4 +1,5 @@
-"""A real S3 server for the tests: SeaweedFS on 127.0.0.1, with an administrator and a writer who may not delete."""
+"""A real S3 server for the tests: SeaweedFS on 127.0.0.1, with an administrator, a writer who may not delete, and users
+who may do nothing but what the policy of a bucket lets them (tests/policies.py)."""
 import json
 import os
 import socket
@@ -12,6 +13,7 @@ from typing import Any
 
 WEED = Path(sys.executable).parent / "weed"
 ADMIN, WRITER = ("admin", "admin-secret-of-the-tests"), ("writer", "writer-secret-of-the-tests")
+ROLES = {role: (f"backup-{role}", f"backup-{role}-secret-of-the-tests") for role in ("writer", "pruner", "verifier")}
 RIGHTS = ["Read", "Write", "List", "PutObjectRetention", "GetObjectRetention"]
 READY = 60  # seconds
 
@@ -43,7 +45,7 @@ class Server:
         self.endpoint = f"http://127.0.0.1:{s3}"
         self.port = s3
         identities = [{"name": name, "credentials": [{"accessKey": name, "secretKey": secret}], "actions": actions}
-                      for (name, secret), actions in ((ADMIN, ["Admin"]), (WRITER, RIGHTS))]
+                      for (name, secret), actions in ((ADMIN, ["Admin"]), (WRITER, RIGHTS), *((role, []) for role in ROLES.values()))]
         (folder / "s3.json").write_text(json.dumps({"identities": identities}))
         (folder / "data").mkdir()
         self.log = open(folder / "log", "wb")

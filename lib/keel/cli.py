@@ -59,6 +59,15 @@ def warn(message: str) -> None:
     say(f"warning: {message}", 0)
 
 
+def complain(e: Stop) -> int:
+    """Say what is wrong and what to type next; its exit code."""
+    for line in e.message.splitlines():
+        say(f"error: {line}", 0)
+    for line in e.hint.splitlines():
+        say(f"hint: {line}", 0)
+    return e.code
+
+
 def put(handle: str) -> None:
     """One handle on stdout, once its effect is durable."""
     print(handle, flush=True)
@@ -164,11 +173,7 @@ def _outcome(command: click.Command) -> int:
     except SystemExit as e:
         return e.code if isinstance(e.code, int) else int(bool(e.code))
     except Stop as e:
-        for line in e.message.splitlines():
-            say(f"error: {line}", 0)
-        for line in e.hint.splitlines():
-            say(f"hint: {line}", 0)
-        return e.code
+        return complain(e)
     except click.ClickException as e:
         words = e.format_message().rstrip(".")
         say(f"error: {words[:1].lower()}{words[1:]}", 0)

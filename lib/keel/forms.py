@@ -1,4 +1,4 @@
-"""Which fields a manifest and a verdict have, and the form of each: read strictly, so that what is taken from a store is known through."""
+"""Which fields manifests, verdicts and releases have, and the form of each: read strictly, so that what a store gives is known through."""
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -30,6 +30,11 @@ def text_of(when: datetime, form: str = TIME) -> str:
         raise ValueError(f"{when}: a time without its zone")
     when = when.astimezone(UTC)
     return f"{when.year:04}{when.strftime(form.removeprefix('%Y'))}"  # %Y itself writes the year 999 with three digits
+
+
+def compact(time: str) -> str:
+    """20260102T031500Z of 2026-01-02T03:15:00Z."""
+    return time.replace("-", "").replace(":", "")
 
 
 def like(pattern: str) -> Check:
@@ -86,6 +91,10 @@ MANIFEST: dict[str, Check] = {
 VERDICT: dict[str, Check] = {
     "format": number, "backup": ident, "manifest": like(DIGEST), "time": time, "ok": lambda v: isinstance(v, bool),
     "level": lambda v: number(v) and v <= 5, "seconds": seconds, "findings": texts(LINE), "host": like(f"(?!$){LINE}"),
+}
+RELEASE: dict[str, Check] = {
+    "format": number, "backup": ident, "manifest": like(DIGEST), "time": time, "reason": like(rf"(?=.*\S){LINE}"),
+    "host": like(f"(?!$){LINE}"),
 }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from keel import forms, keep, manifest
+from keel import forms, held, keep, manifest
 from keel.forms import moment
 from keel.keep import Backup, Policy
 from keel.manifest import Manifest, Verdict
@@ -12,7 +12,7 @@ from keel.settings import Settings
 from keel.stop import BUSY, CONFIG, DATA, Stop
 from keel.stores import Object, Store, Unfinished
 
-PLACES = ("manifests", "verdicts", "objects")  # the order in which they go: without its manifest a backup is none
+PLACES = ("manifests", "verdicts", "releases", "objects")  # the order in which they go: without its manifest a backup is none
 RESTORED = 3  # from this level on a verdict says that the backup was restored, and not only that it can be read
 
 
@@ -41,13 +41,14 @@ def policy(settings: Settings) -> Policy:
 
 
 def look(store: Store, env: str, keys: Collection[str]) -> Inventory:
-    """Read all manifests and verdicts, and list the data. Raises as the store does: a part of a store is never taken for all of it.
+    """Read what is signed, and list the data. Raises as the store does: a part of a store is never taken for all of it.
 
     Manifests are read before the data is listed, so that the objects of each are in the list; and a backup that is finished in between
     has its manifest in the list, so that it is not taken for an unfinished one.
     """
     found, faults = manifest.all_of(store, env, keys)
     said, more = manifest.verdicts(store, env, keys)
+    notes, forged = held.all_of(store, env, keys)
     lying = {o.key: o for o in store.list(f"{env}/")}
     by_id: dict[str, list[str]] = defaultdict(list)
     strange = []
@@ -60,14 +61,16 @@ def look(store: Store, env: str, keys: Collection[str]) -> Inventory:
             strange.append(key)
     ordered = {i: tuple(sorted(those, key=lambda k: (PLACES.index(k.split("/")[1]), k))) for i, those in by_id.items()}
     lacking = {f"{env}/manifests/{m.id}": fault for m in found if (fault := _lacking(m, lying))}
-    backups = [_backup(m, said.get(m.id, []), f"{env}/manifests/{m.id}" not in lacking) for m in found]
+    released = {m.id: held.judge(m, notes.get(m.id, [])) for m in found}
+    forged |= {name: fault for _, faults_ in released.values() for name, fault in faults_.items()}
+    backups = [_backup(m, said.get(m.id, []), f"{env}/manifests/{m.id}" not in lacking, "" if released[m.id][0] else m.held) for m in found]
     backups += _others(env, ordered, lying, faults, {m.id for m in found})
-    return Inventory(store, env, tuple(backups), ordered, {**faults, **more, **lacking}, tuple(strange), tuple(found))
+    return Inventory(store, env, tuple(backups), ordered, {**faults, **more, **forged, **lacking}, tuple(strange), tuple(found))
 
 
 def remove(inventory: Inventory, ident: str) -> None:
-    """Delete a backup: the manifest first, then the verdicts, then the data. Raises Stop 75 when it was finished meanwhile, and as the
-    store does: Locked where it may not go yet."""
+    """Delete a backup: the manifest first, then what was said about it, then the data. Raises Stop 75 when it was finished meanwhile, and
+    as the store does: Locked where it may not go yet."""
     name = f"{inventory.env}/manifests/{ident}"
     keys = inventory.keys[ident]
     if name not in keys and inventory.store.stat(name):
@@ -87,11 +90,11 @@ def latest(of: Manifest, verdicts: Collection[Verdict]) -> Verdict | None:
     return next((v for v in verdicts if v.manifest == of.digest), None)
 
 
-def _backup(m: Manifest, verdicts: Collection[Verdict], whole: bool) -> Backup:
+def _backup(m: Manifest, verdicts: Collection[Verdict], whole: bool, held_: str) -> Backup:
     verdict = latest(m, verdicts)
     return Backup(m.id, moment(m.created), m.lineage, m.kind, m.env, good=whole and (verdict is None or verdict.ok),
                   verified=bool(verdict and verdict.ok and verdict.level >= RESTORED),
-                  locked_until=moment(m.lock_until) if m.lock_until else None, held=m.held)
+                  locked_until=moment(m.lock_until) if m.lock_until else None, held=held_)
 
 
 def _lacking(m: Manifest, lying: Mapping[str, Object]) -> Stop | None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 SKEW = timedelta(minutes=5)      # clocks differ by so much without anything being wrong
 FEW = 3                          # so many may always go
+MARGIN = timedelta(days=7)       # how much longer a backup is locked than it is kept
 PERIODS: dict[str, Callable[[datetime], str]] = {
     "daily": lambda t: t.strftime("%Y-%m-%d"),
     "weekly": lambda t: "{}-W{:02}".format(*t.isocalendar()[:2]),  # ISO year and week together: a week at New Year is one week
@@ -140,7 +141,7 @@ def lock_until(period: str, when: datetime, policy: Policy) -> datetime:
     months = when.month - 1 + policy.monthly
     later = when.replace(year=when.year + months // 12, month=months % 12 + 1, day=1) + timedelta(days=when.day - 1)
     ends = {"daily": when + timedelta(days=policy.daily), "weekly": when + timedelta(weeks=policy.weekly), "monthly": later}
-    return ends[period] + timedelta(days=7)
+    return ends[period] + MARGIN
 
 
 def _groups(backups: Iterable[Backup], key: Callable[[Backup], tuple[str, ...]]) -> dict[tuple[str, ...], list[Backup]]:

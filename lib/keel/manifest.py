@@ -2,6 +2,7 @@
 
     ENV/manifests/ID        written last: the backup exists once this does
     ENV/verdicts/ID/TIME    what a restore of it showed
+    ENV/releases/ID/TIME    that a person released it, where it is held (keel.held)
     ENV/objects/ID/NAME     the data
 """
 from __future__ import annotations
@@ -123,13 +124,13 @@ def all_of(store: Store, env: str, keys: Collection[str], limit: int = 0) -> tup
     """The manifests of an environment (0: all, else the newest so many), newest first; and by its key what is wrong with each that is
     not to be trusted. Raises as the store does."""
     names = sorted((item.key for item in store.list(f"{env}/manifests/")), reverse=True)
-    found, faults = _all(store, names[:limit or None], lambda text, name: _manifest(text, name, keys))
+    found, faults = read_all(store, names[:limit or None], lambda text, name: _manifest(text, name, keys))
     return sorted(found, key=lambda m: m.id, reverse=True), faults
 
 
 def write_verdict(store: Store, env: str, verdict: Verdict, key: Ed25519PrivateKey) -> None:
     """Sign and store a verdict. Raises Stop 65 for one that could not be read again."""
-    name, text = f"{env}/verdicts/{verdict.backup}/{_compact(verdict.time)}", signed.sign(asdict(verdict), key).encode()
+    name, text = f"{env}/verdicts/{verdict.backup}/{forms.compact(verdict.time)}", signed.sign(asdict(verdict), key).encode()
     _verdict(text, name, {signed.public(key)})
     store.put(name, text, absent=True)
 
@@ -139,15 +140,16 @@ def verdicts(store: Store, env: str, keys: Collection[str],
     """The verdicts on each backup (or on these only) by its id, newest first; and by its key what is wrong with each that is not to be
     trusted. Raises as the store does."""
     names = [item.key for item in store.list(f"{env}/verdicts/") if of is None or item.key.split("/")[2] in of]
-    found, faults = _all(store, names, lambda text, name: _verdict(text, name, keys))
+    found, faults = read_all(store, names, lambda text, name: _verdict(text, name, keys))
     by_id: dict[str, list[Verdict]] = {}
     for verdict in sorted(found, key=lambda v: v.time, reverse=True):
         by_id.setdefault(verdict.backup, []).append(verdict)
     return by_id, faults
 
 
-def _all(store: Store, names: Collection[str], parse: Callable[[bytes, str], T]) -> tuple[list[T], dict[str, Stop]]:
-    """What lies under these keys, many GETs at once; what was deleted since it was listed is passed over."""
+def read_all(store: Store, names: Collection[str], parse: Callable[[bytes, str], T]) -> tuple[list[T], dict[str, Stop]]:
+    """What lies under these keys, and by its key what is wrong with each that does not parse, many GETs at once; what was deleted since it
+    was listed is passed over. Raises as the store does."""
     def one(name: str) -> T | Stop | None:
         try:
             return parse(store.get(name), name)
@@ -172,7 +174,7 @@ def _manifest(text: bytes, name: str, keys: Collection[str]) -> Manifest:
         forms.check(part, forms.PART, f"{name}: an object")
     (env, _, ident), (stamp, kind, _) = name.split("/", 2), document["id"].split("-")
     for what, said, wanted in (("env", document["env"], env), ("id", document["id"], ident), ("kind", document["kind"], kind),
-                               ("created", _compact(document["created"]), stamp)):
+                               ("created", forms.compact(document["created"]), stamp)):
         if said != wanted:
             raise Stop(f"{name}: its {what} is {said}, not {wanted}", DATA, "it was copied there from elsewhere")
     if document["finished"] < document["created"]:
@@ -185,11 +187,7 @@ def _verdict(text: bytes, name: str, keys: Collection[str]) -> Verdict:
     """The verdict that lies under ENV/verdicts/ID/TIME, and is that one."""
     document = signed.verify(text, keys, name)
     forms.check(document, forms.VERDICT, name)
-    said = f"{document['backup']}/{_compact(document['time'])}"
+    said = f"{document['backup']}/{forms.compact(document['time'])}"
     if not name.endswith(f"/verdicts/{said}"):
         raise Stop(f"{name}: is the verdict {said}", DATA, "it was copied there from elsewhere")
     return Verdict(**{**document, "findings": tuple(document["findings"])})
-
-
-def _compact(time: str) -> str:
-    return time.replace("-", "").replace(":", "")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from keel import run, schema, settings, state
+from keel.stop import CONFIG, NO, Stop
 
 
 @contextmanager
@@ -19,12 +20,45 @@ def folder(path: Path, mode: int = 0o700) -> Iterator[None]:
         return
     path.mkdir(mode=mode, parents=True, exist_ok=True)
     path.chmod(mode)
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    with alone(path):
+        yield
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other writers of a folder out meanwhile. Raises OSError."""
+    if run.dry:
+        yield
+        return
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
         os.close(fd)
+
+
+@contextmanager
+def new(path: Path, text: str) -> Iterator[None]:
+    """Write a new file of mode 0600, never over another, and within the checkout only into secrets/, which is never committed; it is taken
+    away again when what is done meanwhile fails. Raises Stop 78 for another place, 1 when there is one, and OSError."""
+    path, root, ours = path.resolve(), settings.ROOT.resolve(), (settings.ROOT / "secrets").resolve()
+    if path.is_relative_to(root) and not path.is_relative_to(ours):
+        raise Stop(f"{path}: is in the checkout, where it could be committed: nothing was written", CONFIG, f"{ours}, or another disk")
+    if path.parent == ours:
+        with folder(ours):
+            pass
+    elif not path.parent.is_dir():
+        raise Stop(f"{path.parent}: there is no such folder: nothing was written", CONFIG, f"mkdir -p -m 700 {path.parent}")
+    try:
+        state.create(path, text, 0o600)
+    except FileExistsError:
+        raise Stop(f"{path}: exists already: nothing was written", NO, "move it away, or choose another place") from None
+    try:
+        yield
+    except BaseException:
+        state.remove(path)
+        raise
 
 
 def close(path: Path) -> None:

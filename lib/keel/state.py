@@ -36,6 +36,26 @@ def write(path: Path, text: str, mode: int = 0o644) -> None:
         raise
 
 
+def create(path: Path, text: str, mode: int) -> None:
+    """Write a new file durably, never over another. Raises FileExistsError, OSError; what is cut short by an error is taken away."""
+    if run.dry:
+        if path.exists():
+            raise FileExistsError(path)
+        run.dry(f"write {path}")
+        return
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(fd, "w") as f:
+            f.write(text)
+            f.flush()
+            os.fchmod(f.fileno(), mode)
+            os.fsync(f.fileno())
+        sync_folder(path.parent)
+    except BaseException:
+        path.unlink()
+        raise
+
+
 def rename(source: Path, target: Path) -> None:
     """Rename and make the rename durable."""
     if run.dry:
