@@ -220,6 +220,33 @@ $name: hint: is KEEL_STATE right, who owns it, is the disk full? doctor says mor
   all_well
 }
 
+@test "manners: a reader that left: exit 141, silent" {
+  some_secrets
+  for name in "${COMMANDS[@]}"; do
+    nobody_reads "$name" --help
+    must "$name" "--help exits $status" same "$status" 141
+    must "$name" "--help says: $stderr" empty "$stderr"
+  done
+  for name in "env-check --show" "doctor --json"; do
+    # shellcheck disable=SC2086
+    nobody_reads $name
+    must "$name" "exits $status" same "$status" 141
+    must "$name" "says: $stderr" empty "$stderr"
+  done
+  all_well
+}
+
+@test "manners: an error that nobody reads keeps its code" {
+  mkfifo left
+  for name in "${COMMANDS[@]}"; do
+    # shellcheck disable=SC2016
+    run bash -c 'exec {reader}<>"$1" 1>"$1" 2>&1 {reader}<&-; "$0" --no-such-option </dev/null' "bin/$name" left
+    must "$name" "exits $status" same "$status" 2
+    must "$name" "says: $output" empty "$output"
+  done
+  all_well
+}
+
 @test "manners: off a terminal each line of stderr begins with the UTC time and the command" {
   unset KEEL_ENV
   for name in "${COMMANDS[@]}"; do

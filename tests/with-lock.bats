@@ -40,6 +40,13 @@ let_go() {
   is stdout "$output" "--help,-q,-v,"
 }
 
+@test "with-lock: a reader that leaves ends what writes, silently" {
+  # shellcheck disable=SC2016
+  keel with-lock deploy -- bash -c 'yes | head -n 1; echo "${PIPESTATUS[*]}"'
+  is stdout "$output" $'y\n141 0'
+  is stderr "$stderr" ""
+}
+
 @test "with-lock: hands stdin through" {
   run --separate-stderr bin/with-lock deploy -- cat <<<"a handle"
   is stdout "$output" "a handle"

@@ -3,10 +3,9 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 
-from keel.stop import CONFIG, DATA, NOTHING, Stop
+from keel.stop import CONFIG, DATA, NOTHING, READER_LEFT, Stop
 
 PIECE = 128 * 1024  # what age takes at a time without copying it
-READER_LEFT = 141  # what a shell reports for SIGPIPE; not our failure to report twice, so there is no message
 
 
 def incoming() -> Iterator[bytes]:
@@ -45,6 +44,6 @@ def _write(data: memoryview) -> int:
     try:
         return os.write(1, data)
     except BrokenPipeError:
-        raise Stop("", READER_LEFT) from None  # click would make a BrokenPipeError a 1, which reads as a verdict
+        raise Stop("", READER_LEFT) from None
     except OSError as e:
         raise Stop(f"stdout: {(e.strerror or '').lower()}", CONFIG, "delete what came out: it has no end") from None

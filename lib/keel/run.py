@@ -1,9 +1,11 @@
-"""The one door to other programs: `ask` reads and always runs, `do` changes and is only said under --dry-run.
+"""The one door to other programs: `ask` reads and always runs, `do` changes and is only said under --dry-run; `become` is the last.
 
 `sh` with its defaults corrected: no tty, errors never truncated, output kept only where it is asked for.
 """
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
 
 from keel.stop import UNAVAILABLE, Stop
 
@@ -31,6 +33,17 @@ def do(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
         dry(" ".join(argv))
         return ""
     return _run(argv, env)
+
+
+def become(argv: Sequence[str], env: Mapping[str, str] | None = None) -> NoReturn:
+    """End as another program, under our pid. Raises Stop 69 where it is not installed."""
+    if show:
+        show("+ " + " ".join(argv))
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and what is ignored would stay so in the other program
+    try:
+        os.execvpe(argv[0], list(argv), {**os.environ, **(env or {})})
+    except OSError as e:
+        raise Stop(f"{argv[0]}: {(e.strerror or '').lower()}", UNAVAILABLE) from None
 
 
 def warm_up() -> None:
