@@ -16,7 +16,6 @@ code  meaning                                                                   
 import contextlib
 import errno
 import os
-import select
 import signal
 import sys
 import time
@@ -25,16 +24,17 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from keel import run
+from keel import pipe, proc, run
 from keel.stop import BUG, CONFIG, NO, NOTHING, READER_LEFT, Stop
 
 F = TypeVar("F", bound=Callable[..., Any])
 SETTINGS = {"help_option_names": ["-h", "--help"]}
 _level = 1  # 0 quiet, 1 normal, 2 verbose
+_asked = float("-inf")  # when a signal last asked us to end
 
 
 class Interrupted(BaseException):
-    """A signal asked the command to end; carries its number."""
+    """A signal asked the command to end; carries its number, and the processes of ours that it was passed on to."""
 
 
 def name() -> str:
@@ -132,8 +132,14 @@ def dry_run(f: F) -> F:
                         help="Say what would be done; change nothing.")(f)
 
 
-def _on_signal(number: int, _frame: object) -> NoReturn:
-    raise Interrupted(number)
+def _on_signal(number: int, _frame: object) -> None:
+    """Both a group and the with-lock in it may hand down one wish to end: what came a moment ago is no second one."""
+    global _asked
+    before, _asked = _asked, time.monotonic()
+    if _asked - before > 1:
+        told = proc.descendants(os.getpid())
+        proc.tell(told, number)
+        raise Interrupted(number, told)
 
 
 def main(command: click.Command) -> NoReturn:
@@ -164,10 +170,11 @@ def _outcome(command: click.Command) -> int:
     except click.Abort:
         return _end(NO, error="no answer: nothing was done")
     except Interrupted as e:
+        proc.outlive(e.args[1])
         return _end(128 + int(e.args[0]), **{f"interrupted by {signal.Signals(e.args[0]).name}":
                                              "`status` says what is live, the same command again finishes the work"})
     except BrokenPipeError as e:
-        return READER_LEFT if _reader_left() else _bug(e)  # another pipe or a connection is ours to handle
+        return READER_LEFT if pipe.reader_left() else _bug(e)  # another pipe or a connection is ours to handle
     except OSError as e:
         if e.errno not in (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
             return _bug(e)
@@ -184,14 +191,6 @@ def _end(code: int, **said: str) -> int:
             for line in text.splitlines():
                 say(f"{word}: {line}", 0)
     return code
-
-
-def _reader_left() -> bool:
-    """Whether nobody reads stdout or stderr any more. Source: poll(2), POLLERR of a pipe's write end, POLLHUP of a socket."""
-    poll = select.poll()
-    for fd in (1, 2):
-        poll.register(fd, 0)
-    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _bug(e: Exception) -> int:

@@ -1,5 +1,6 @@
 """stdin and stdout as bytes, for the commands that are filters of data rather than of handles."""
 import os
+import select
 import sys
 from collections.abc import Iterable, Iterator
 
@@ -31,6 +32,14 @@ def outgoing(pieces: Iterable[bytes]) -> None:
         rest = memoryview(piece)
         while rest:
             rest = rest[_write(rest):]
+
+
+def reader_left() -> bool:
+    """Whether nobody reads stdout or stderr any more. Source: poll(2), POLLERR of a pipe's write end, POLLHUP of a socket."""
+    poll = select.poll()
+    for fd in (1, 2):
+        poll.register(fd, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _read() -> bytes:
