@@ -39,7 +39,7 @@ up: $(envfile) ## Start PostgreSQL, Redis and the proxy
 	start-base
 
 deploy: $(envfile) ## Build (or take IMAGE=NAME@sha256:…), migrate, start, wait, try, switch
-	with-lock deploy -- bash -o pipefail -c '$(image) | migrate | start-release | health-wait | smoke-test | swap-upstream'
+	with-lock --pipe deploy '$(image) | migrate | start-release | health-wait | smoke-test | swap-upstream'
 
 reload: $(envfile) ## Put changed settings or a new certificate into force
 	reload-proxy

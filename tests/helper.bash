@@ -28,6 +28,19 @@ keel() {
   stderr=$(sed -E 's/^[0-9-]{10}T[0-9:]{8}Z //' <<<"$stderr")
 }
 
+# nobody_reads NAME [ARG...]: as keel, with a stdout whose reader has left, as in `releases | head -1`.
+# shellcheck disable=SC2154
+nobody_reads() {
+  local reader writer pipe=$BATS_TEST_TMPDIR/left
+  [ -e "$pipe" ] || mkfifo "$pipe"
+  # shellcheck disable=SC2094  # that is the trick
+  exec {reader}<>"$pipe" {writer}>"$pipe" {reader}<&-
+  # shellcheck disable=SC2016
+  run --separate-stderr bash -c '"$@" >&"$0"' "$writer" "$TREE/bin/$1" "${@:2}" </dev/null
+  exec {writer}>&-
+  stderr=$(sed -E 's/^[0-9-]{10}T[0-9:]{8}Z //' <<<"$stderr")
+}
+
 # set_env NAME=VALUE...: as a person would edit compose/$KEEL_ENV.env
 set_env() {
   local line

@@ -47,6 +47,12 @@ logs: hint: make deploy ENV=$KEEL_ENV"
   is lines "$(wc -l <<<"$output")" 1
 }
 
+@test "logs: a reader that left: an error, silent" {
+  nobody_reads logs "$A"
+  exits 255 # what docker makes of a plugin that SIGPIPE ended
+  is stderr "$stderr" ""
+}
+
 @test "logs: the base services" {
   keel logs postgres
   exits 0
@@ -90,6 +96,9 @@ logs: hint: make deploy ENV=$KEEL_ENV"
   exits 0
   is stdout "$output" '{"n":2}
 {"n":3}'
+  KEEL_PROXY=caddy nobody_reads logs access
+  exits 141
+  is stderr "$stderr" ""
 }
 
 @test "logs: --follow goes on until it is interrupted" {

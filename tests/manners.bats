@@ -198,7 +198,7 @@ $name: hint: did you mean development?"
   touch Makefile
   KEEL_STATE=Makefile/var keel with-lock test touch ran
   exits 78
-  has "with-lock: error: $TREE/Makefile/var/development: not a directory" "$stderr"
+  has "with-lock: error: $TREE/Makefile/var/development cannot be made: not a directory" "$stderr"
   [ ! -e ran ]
   for name in "logs proxy" stop-base; do
     # shellcheck disable=SC2086
@@ -206,6 +206,48 @@ $name: hint: did you mean development?"
     exits 78
     has "${name% *}: error: KEEL_IMAGES: there is no file $TREE/none.env" "$stderr"
   done
+}
+
+@test "manners: a state folder that nobody can make: exit 78 names it, nothing is changed" {
+  some_secrets
+  set_env KEEL_STATE=/proc/state
+  local name changing=(maintenance migrate prune-images reload-proxy rollback start-base start-release stop-base stop-release)
+  for name in "${changing[@]}" swap-upstream with-lock; do
+    # shellcheck disable=SC2046
+    keel "$name" $(arguments "$name")
+    must "$name" "exits $status" same "$status" 78
+    must "$name" "writes on stdout: $output" empty "$output"
+    must "$name" "says: $stderr" same "$stderr" "$name: error: /proc/state/development cannot be made: no such file or directory
+$name: hint: is KEEL_STATE right, who owns it, is the disk full? doctor says more"
+  done
+  all_well
+}
+
+@test "manners: a reader that left: exit 141, silent" {
+  some_secrets
+  for name in "${COMMANDS[@]}"; do
+    nobody_reads "$name" --help
+    must "$name" "--help exits $status" same "$status" 141
+    must "$name" "--help says: $stderr" empty "$stderr"
+  done
+  for name in "env-check --show" "doctor --json"; do
+    # shellcheck disable=SC2086
+    nobody_reads $name
+    must "$name" "exits $status" same "$status" 141
+    must "$name" "says: $stderr" empty "$stderr"
+  done
+  all_well
+}
+
+@test "manners: an error that nobody reads keeps its code" {
+  mkfifo left
+  for name in "${COMMANDS[@]}"; do
+    # shellcheck disable=SC2016
+    run bash -c 'exec {reader}<>"$1" 1>"$1" 2>&1 {reader}<&-; "$0" --no-such-option </dev/null' "bin/$name" left
+    must "$name" "exits $status" same "$status" 2
+    must "$name" "says: $output" empty "$output"
+  done
+  all_well
 }
 
 @test "manners: off a terminal each line of stderr begins with the UTC time and the command" {

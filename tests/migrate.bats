@@ -97,6 +97,13 @@ cut() {
   exits 0
 }
 
+@test "migrate: a container that was made and cut off before it started is removed" {
+  docker create --label "keel.env=$KEEL_ENV" --label keel.role=migrate "${IMAGE#*@}" >/dev/null
+  keel migrate -q "$IMAGE"
+  exits 0
+  is left "$(docker ps -aq --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=migrate)" ""
+}
+
 @test "migrate: killed while the migration runs: the next one is 75 and names the container that goes on" {
   local pid container
   cut

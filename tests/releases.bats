@@ -44,6 +44,12 @@ $A  blue   serving  100 %  ${revision:0:12}  $IMAGE"
     "$B running 0 green"
 }
 
+@test "releases: a reader that left: exit 141, silent" {
+  nobody_reads releases
+  exits 141
+  is stderr "$stderr" ""
+}
+
 @test "releases: a standby, and one that is gone" {
   bin/swap-upstream -q "$B"
   keel releases

@@ -57,6 +57,13 @@ stop-base: hint: stop-base --destroy $KEEL_ENV"
   is running "$(running)" 4
 }
 
+@test "stop-base: --ask at a terminal, and nothing is typed but Ctrl-D: exit 1, nothing is stopped" {
+  run python3 "$CHECKOUT/tests/terminal.py" --type $'\004' 10 bin/stop-base --ask
+  is status "$status" 1
+  has "stop-base: error: no answer: nothing was done" "$output"
+  is running "$(running)" 4
+}
+
 @test "stop-base: --dry-run, a lock that is held, no engine: nothing is stopped" {
   keel stop-base --dry-run
   exits 0

@@ -10,7 +10,8 @@ setup() {
 
 teardown() {
   [ -z "${HOLDER:-}" ] || kill -KILL "$HOLDER" 2>/dev/null || true
-  [ -z "${LEFT:-}" ] || kill -KILL "$LEFT" 2>/dev/null || true
+  local left
+  for left in ${LEFT:-} ${ONE:-} ${TWO:-}; do kill -KILL "$left" 2>/dev/null || true; done
 }
 
 # Hold the lock in the background until something is written to ./go; returns when it is held.
@@ -38,6 +39,13 @@ let_go() {
   keel with-lock deploy printf '%s,' --help -q -v
   exits 0
   is stdout "$output" "--help,-q,-v,"
+}
+
+@test "with-lock: a reader that leaves ends what writes, silently" {
+  # shellcheck disable=SC2016
+  keel with-lock deploy -- bash -c 'yes | head -n 1; echo "${PIPESTATUS[*]}"'
+  is stdout "$output" $'y\n141 0'
+  is stderr "$stderr" ""
 }
 
 @test "with-lock: hands stdin through" {
@@ -112,4 +120,87 @@ with-lock: hint: with-lock --help"
   keel with-lock
   exits 2
   [ ! -e var ]
+}
+
+@test "with-lock: --pipe: the code is that of the command that failed by itself, wherever it stands" {
+  local pipe wanted
+  while IFS=: read -r pipe wanted; do
+    keel with-lock --pipe deploy "$pipe"
+    exits "$wanted"
+  done <<'END'
+echo a | cat:0
+(exit 1) | (exit 66) | (exit 66):1
+(exit 75) | true:75
+true | (exit 78) | (exit 66):78
+(exit 141) | (exit 69) | (exit 66):69
+yes | (exit 78):78
+yes | head -n 1:141
+true | (exit 66):66
+END
+}
+
+@test "with-lock: --pipe: hands stdin, stdout and the lock through" {
+  run --separate-stderr bin/with-lock --pipe deploy 'cat | bin/with-lock inner -- sed s/a/A/' <<<"a handle"
+  is stdout "$output" "A handle"
+  is stderr "$stderr" ""
+}
+
+@test "with-lock: --pipe: held, or more than one text: nothing is run" {
+  hold
+  keel with-lock --pipe other 'touch ran'
+  exits 75
+  let_go
+  keel with-lock --pipe other touch ran
+  exits 2
+  has "give the pipe as one text" "$stderr"
+  [ ! -e ran ]
+}
+
+# piped [COMMAND…]: a pipe of two commands in the background, both at work; each writes down what it is told, and ends with ./go only.
+piped() {
+  local name
+  mkfifo never
+  for name in one two; do
+    mkfifo "$name.held" "$name.go"
+    # shellcheck disable=SC2016
+    printf '%s\n' 'trap "echo told >>$0.told; read -r _ <$0.go; exit $1" INT TERM' 'echo $$ >$0.held' 'read -r _ <>never' >"$name"
+  done
+  "$@" bin/with-lock --pipe deploy 'bash one 5 | bash two 6' 3>&- &
+  HOLDER=$!
+  read -r ONE <one.held
+  read -r TWO <two.held
+}
+
+# ended CODE: both were told, and only when they have ended has with-lock, with the code of the first.
+ended() {
+  local code=0
+  until [ -e one.told ] && [ -e two.told ]; do kill -0 "$HOLDER"; done
+  keel with-lock other -- true
+  exits 75
+  echo >one.go
+  echo >two.go
+  wait "$HOLDER" || code=$?
+  HOLDER=
+  is code "$code" 5
+  keel with-lock other -- true
+  exits 0
+}
+
+@test "with-lock: --pipe: SIGTERM to it alone goes to every command, once; it waits for them" {
+  piped
+  kill -TERM "$HOLDER"
+  ended
+  is told "$(cat one.told two.told)" $'told\ntold'
+}
+
+@test "with-lock: --pipe: SIGINT to it alone does the same" {
+  piped
+  kill -INT "$HOLDER"
+  ended
+}
+
+@test "with-lock: --pipe: SIGTERM to the whole group, as of a cancelled job: it waits for its commands all the same" {
+  piped setsid
+  kill -TERM -- "-$HOLDER"
+  ended
 }

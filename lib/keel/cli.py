@@ -11,7 +11,9 @@ code  meaning                                                                   
 75    busy: the lock is held                                                               yes
 78    configuration: all faults at once                                                    no
 130   interrupted (SIGINT); 143 terminated (SIGTERM); says what state it left
+141   the reader of stdout left, as in `releases | head -1`: silent
 """
+import contextlib
 import errno
 import os
 import signal
@@ -22,16 +24,17 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from keel import run
-from keel.stop import BUG, CONFIG, NOTHING, Stop
+from keel import pipe, proc, run
+from keel.stop import BUG, CONFIG, NO, NOTHING, READER_LEFT, Stop
 
 F = TypeVar("F", bound=Callable[..., Any])
 SETTINGS = {"help_option_names": ["-h", "--help"]}
 _level = 1  # 0 quiet, 1 normal, 2 verbose
+_asked = float("-inf")  # when a signal last asked us to end
 
 
 class Interrupted(BaseException):
-    """A signal asked the command to end; carries its number."""
+    """A signal asked the command to end; carries its number, and the processes of ours that it was passed on to."""
 
 
 def name() -> str:
@@ -61,11 +64,7 @@ def warn(message: str) -> None:
 
 def complain(e: Stop) -> int:
     """Say what is wrong and what to type next; its exit code."""
-    for line in e.message.splitlines():
-        say(f"error: {line}", 0)
-    for line in e.hint.splitlines():
-        say(f"hint: {line}", 0)
-    return e.code
+    return _end(e.code, error=e.message, hint=e.hint)
 
 
 def put(handle: str) -> None:
@@ -140,8 +139,7 @@ def _dry(_c: click.Context, _p: click.Parameter, value: bool) -> None:
 def noise(f: F) -> F:
     """Add -q and -v."""
     f = click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_quiet, help="Warnings and errors only.")(f)
-    return click.option("-v", "--verbose", is_flag=True, expose_value=False, callback=_verbose,
-                        help="Show each child command.")(f)
+    return click.option("-v", "--verbose", is_flag=True, expose_value=False, callback=_verbose, help="Show each child command.")(f)
 
 
 def dry_run(f: F) -> F:
@@ -150,14 +148,19 @@ def dry_run(f: F) -> F:
                         help="Say what would be done; change nothing.")(f)
 
 
-def _on_signal(number: int, _frame: object) -> NoReturn:
-    raise Interrupted(number)
+def _on_signal(number: int, _frame: object) -> None:
+    """Both a group and the with-lock in it may hand down one wish to end: what came a moment ago is no second one."""
+    global _asked
+    before, _asked = _asked, time.monotonic()
+    if _asked - before > 1:
+        told = proc.descendants(os.getpid())
+        proc.tell(told, number)
+        raise Interrupted(number, told)
 
 
 def main(command: click.Command) -> NoReturn:
     """Run a click command and end the process with its code."""
     code = _outcome(command)
-    sys.stderr.flush()
     os._exit(code)  # at once: tearing down modules and connection pools takes up to 100 ms, and the next command waits for our end
 
 
@@ -166,37 +169,47 @@ def _outcome(command: click.Command) -> int:
     signal.signal(signal.SIGINT, _on_signal)
     signal.signal(signal.SIGTERM, _on_signal)
     try:
-        code = command.main(standalone_mode=False) or 0
+        with command.make_context(name(), sys.argv[1:]) as context:  # not click's own main, which makes a reader that left a 1
+            code = command.invoke(context)
         if sys.stdout is not None:
             sys.stdout.flush()
-        return int(code)
+        return int(code or 0)
+    except click.exceptions.Exit as e:
+        return e.exit_code
     except SystemExit as e:
         return e.code if isinstance(e.code, int) else int(bool(e.code))
     except Stop as e:
         return complain(e)
     except click.ClickException as e:
         words = e.format_message().rstrip(".")
-        say(f"error: {words[:1].lower()}{words[1:]}", 0)
-        say(f"hint: {name()} --help", 0)
-        return e.exit_code
+        return _end(e.exit_code, error=f"{words[:1].lower()}{words[1:]}", hint=f"{name()} --help")
+    except click.Abort:
+        return _end(NO, error="no answer: nothing was done")
     except Interrupted as e:
-        say(f"interrupted by {signal.Signals(e.args[0]).name}: `status` says what is live, the same command again finishes the work", 0)
-        return 128 + int(e.args[0])
-    except BrokenPipeError:
-        return 141  # the reader left: not our failure to report twice
+        proc.outlive(e.args[1])
+        return _end(128 + int(e.args[0]), **{f"interrupted by {signal.Signals(e.args[0]).name}":
+                                             "`status` says what is live, the same command again finishes the work"})
+    except BrokenPipeError as e:
+        return READER_LEFT if pipe.reader_left() else _bug(e)  # another pipe or a connection is ours to handle
     except OSError as e:
         if e.errno not in (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
             return _bug(e)
-        say(f"error: {e.filename or 'this host'}: {(e.strerror or '').lower()}", 0)
-        say("hint: who owns it, and is the disk full? doctor says more", 0)
-        return CONFIG
+        return _end(CONFIG, error=f"{e.filename or 'this host'}: {(e.strerror or '').lower()}",
+                    hint="who owns it, and is the disk full? doctor says more")
     except Exception as e:
         return _bug(e)
+
+
+def _end(code: int, **said: str) -> int:
+    """The code, once its lines are said, each after its word; where nobody reads them the code alone says it."""
+    with contextlib.suppress(BrokenPipeError):
+        for word, text in said.items():
+            for line in text.splitlines():
+                say(f"{word}: {line}", 0)
+    return code
 
 
 def _bug(e: Exception) -> int:
     if os.environ.get("KEEL_TRACE"):
         raise e
-    say(f"bug: {type(e).__name__}: {e}", 0)
-    say("hint: KEEL_TRACE=1 shows where", 0)
-    return BUG
+    return _end(BUG, bug=f"{type(e).__name__}: {e}", hint="KEEL_TRACE=1 shows where")

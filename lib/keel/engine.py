@@ -75,11 +75,11 @@ def _replica(settings: Settings, c: dict[str, Any]) -> Replica:
                    labels.get("keel.release", ""), labels.get("keel.colour", ""), c["ImageID"])
 
 
-def migrations(settings: Settings) -> list[str]:
-    """The ids of containers that run migrations of this environment."""
+def migrations(settings: Settings) -> list[Replica]:
+    """The containers that run migrations of this environment, or were made for that and never started."""
     with _reachable():
-        found = client().containers(filters={"label": [f"keel.env={settings.env}", "keel.role=migrate"]})
-    return [str(c["Id"]) for c in found]
+        found = client().containers(all=True, filters={"label": [f"keel.env={settings.env}", "keel.role=migrate"]})
+    return [_replica(settings, c) for c in found]
 
 
 def developing(settings: Settings) -> list[str]:
@@ -192,10 +192,10 @@ def stop(containers: list[str]) -> dict[str, int]:
         return dict(zip(containers, pool.map(one, containers), strict=True))
 
 
-def images(name: str) -> list[dict[str, Any]]:
-    """The images of a repository on this host, with their tags and digests."""
+def image_ids() -> set[str]:
+    """The ids of all images on this host, whole: the engine itself also takes the first digits of one for its name."""
     with _reachable():
-        return [dict(i) for i in client().images(name)]
+        return set(client().images(quiet=True, all=True))
 
 
 def remove_image(image_id: str) -> None:

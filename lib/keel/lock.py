@@ -30,7 +30,7 @@ def hold(settings: Settings, what: str, name: str = DEPLOY) -> None:
     if inherited(settings, name) or run.dry:
         return
     file = path(settings, name)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    state.make_folder(file.parent)
     fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

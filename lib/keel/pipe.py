@@ -1,12 +1,12 @@
 """stdin and stdout as bytes, for the commands that are filters of data rather than of handles."""
 import os
+import select
 import sys
 from collections.abc import Iterable, Iterator
 
-from keel.stop import CONFIG, DATA, NOTHING, Stop
+from keel.stop import CONFIG, DATA, NOTHING, READER_LEFT, Stop
 
 PIECE = 128 * 1024  # what age takes at a time without copying it
-READER_LEFT = 141  # what a shell reports for SIGPIPE; not our failure to report twice, so there is no message
 
 
 def incoming() -> Iterator[bytes]:
@@ -34,6 +34,14 @@ def outgoing(pieces: Iterable[bytes]) -> None:
             rest = rest[_write(rest):]
 
 
+def reader_left() -> bool:
+    """Whether nobody reads stdout or stderr any more. Source: poll(2), POLLERR of a pipe's write end, POLLHUP of a socket."""
+    poll = select.poll()
+    for fd in (1, 2):
+        poll.register(fd, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
 def _read() -> bytes:
     try:
         return os.read(0, PIECE)
@@ -45,6 +53,6 @@ def _write(data: memoryview) -> int:
     try:
         return os.write(1, data)
     except BrokenPipeError:
-        raise Stop("", READER_LEFT) from None  # click would make a BrokenPipeError a 1, which reads as a verdict
+        raise Stop("", READER_LEFT) from None
     except OSError as e:
         raise Stop(f"stdout: {(e.strerror or '').lower()}", CONFIG, "delete what came out: it has no end") from None

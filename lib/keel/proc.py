@@ -1,6 +1,10 @@
-"""What the kernel tells (proc(5)): who listens on a TCP port of this host, and settings that data stores miss."""
+"""What the kernel tells (proc(5)): who listens on a TCP port of this host, what a process has started, settings that data stores miss."""
+import contextlib
 import os
 import re
+import signal
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 LISTEN = "0A"
@@ -34,6 +38,50 @@ def holder(port: int) -> str:
         except OSError:
             continue  # ended meanwhile, or another user's
     return "a program of another user (sudo ss -ltnp says which)"
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started and that live."""
+    return [child for child, parent in _parents().items() if parent == pid]
+
+
+def descendants(pid: int) -> list[int]:
+    """The same, and what those have started, and so on."""
+    parents, found = _parents(), [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]  # grows as it goes
+    return found[1:]
+
+
+def _parents() -> dict[int, int]:
+    """Who has started whom, of all that live."""
+    known = {int(entry.name): _parent(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    return {pid: parent for pid, parent in known.items() if parent is not None}
+
+
+def _parent(pid: int) -> int | None:
+    """Who has started a process; None for one that has ended, whether or not somebody has seen that."""
+    try:
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]  # the name before it may hold anything
+    except OSError:
+        return None
+    return None if state in "ZX" else int(parent)
+
+
+def tell(pids: Iterable[int], number: int) -> None:
+    """Send a signal to processes, those that have just ended excepted."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def outlive(pids: Iterable[int], seconds: float = 10) -> None:
+    """Wait for the end of processes that were told to end; those that live after so many seconds are killed."""
+    end = time.monotonic() + seconds
+    while left := [pid for pid in pids if _parent(pid) is not None]:
+        if time.monotonic() > end:
+            tell(left, signal.SIGKILL)
+        time.sleep(0.02)
 
 
 def listeners(table: str) -> dict[int, set[str]]:

@@ -1,11 +1,12 @@
-"""The one door to other programs: `ask` reads and always runs, `do` changes and is only said under --dry-run.
+"""The one door to other programs: `ask` reads and always runs, `do` changes and is only said under --dry-run; `become` is the last.
 
 `sh` with its defaults corrected: no tty, errors never truncated, output kept only where it is asked for.
 """
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO
+from typing import IO, NoReturn
 
 from keel.stop import UNAVAILABLE, Stop
 
@@ -47,6 +48,17 @@ def start(argv: Sequence[str], stdin: int | IO[bytes] = subprocess.DEVNULL) -> s
         return subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=(int(held),) if held else ())
     except FileNotFoundError:
         raise Stop(f"{argv[0]}: not installed", UNAVAILABLE, "make doctor ENV=… says what this host lacks") from None
+
+
+def become(argv: Sequence[str], env: Mapping[str, str] | None = None) -> NoReturn:
+    """End as another program, under our pid. Raises Stop 69 where it is not installed."""
+    if show:
+        show("+ " + " ".join(argv))
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and what is ignored would stay so in the other program
+    try:
+        os.execvpe(argv[0], list(argv), {**os.environ, **(env or {})})
+    except OSError as e:
+        raise Stop(f"{argv[0]}: {(e.strerror or '').lower()}", UNAVAILABLE) from None
 
 
 def warm_up() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from keel import run
-from keel.stop import DATA, Stop
+from keel.stop import CONFIG, DATA, Stop
 
 
 def now() -> str:
@@ -16,12 +16,21 @@ def now() -> str:
     return time.strftime("%FT%TZ", time.gmtime())
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are missing. Raises Stop 78 where none can be made, as below /proc."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise Stop(f"{path} cannot be made: {(e.strerror or '').lower()}", CONFIG,
+                   "is KEEL_STATE right, who owns it, is the disk full? doctor says more") from None
+
+
 def write(path: Path, text: str, mode: int = 0o644) -> None:
     """Replace a file durably. Raises OSError; a reader sees the old text or the new, never a part."""
     if run.dry:
         run.dry(f"write {path}")
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     fd, temp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(fd, "w") as f:
@@ -87,7 +96,7 @@ def note(folder: Path, **fields: object) -> None:
     """Append one line to the history (audit log and journal in one)."""
     if run.dry:
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     line = json.dumps({"time": now(), "pid": os.getpid(), "user": _user(), **fields}) + "\n"
     fd = os.open(folder / "history", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:

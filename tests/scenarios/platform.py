@@ -110,12 +110,12 @@ class Platform:
     def deploy(self, image: str, **env: str) -> Result:
         """The Makefile's deploy; the exit code of each command in the pipe is in `codes`."""
         head, pipe = self.pipe(image)
-        file = self.root / "codes"
-        file.unlink(missing_ok=True)
-        done = self.run([*head, f'set +e; {pipe}; code=$? codes="${{PIPESTATUS[*]}}"; echo "$codes" >{file}; exit $code'], **env)
-        codes = map(int, file.read_text().split()) if file.exists() else ()
-        names = (command.split()[0] for command in pipe.split("|"))
-        return Result(done.argv, done.code, done.stdout, done.stderr, dict(zip(names, codes, strict=False)))
+        folder = Path(tempfile.mkdtemp(dir=self.root, prefix="codes"))
+        commands = {command.split()[0]: command for command in pipe.split("|")}
+        done = self.run([*head, " | ".join(f"{{ {command}; code=$?; echo $code >{folder}/{name}; (exit $code); }}"
+                                           for name, command in commands.items())], **env)
+        codes = {name: int((folder / name).read_text()) for name in commands if (folder / name).exists()}
+        return Result(done.argv, done.code, done.stdout, done.stderr, codes)
 
     def status(self) -> tuple[int, dict[str, Any]]:
         """The exit code of `status`, and what it says."""

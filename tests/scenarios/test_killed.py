@@ -114,6 +114,39 @@ def finishes(platform: Platform, image: str) -> None:
 
 
 @pytest.mark.parametrize("platform", ["nginx"], indirect=True)
+def test_make_alone_is_terminated(platform: Platform) -> None:
+    """As by a cancelled CI job: `make` tells the pipe, waits for it, and nothing that it has started goes on."""
+    image = images.other(1)
+    with platform.unharmed(slow=2, slow_seconds=3) as load:
+        load.until(lambda now: now.requests("slow") > 1)
+        for step in ("migrating", "standing", "healthy", "draining"):
+            with platform.start(["make", "deploy", f"ENV={platform.name}", f"IMAGE={image}"]) as running:
+                deploy = Deploy(platform, running)
+                until(lambda: STEPS[step][0](deploy), 60, every=0.001)  # noqa: B023
+                os.kill(running.process.pid, signal.SIGTERM)
+                until(lambda: not running.session(), 30)
+                done = running.end()
+                assert done.code == -signal.SIGTERM, str(done)
+                assert "interrupted by SIGTERM" in done.stderr and len(done.stdout.splitlines()) == 1, str(done)
+                explained(platform, deploy)
+    finishes(platform, image)
+
+
+@pytest.mark.parametrize("platform", ["nginx"], indirect=True)
+def test_make_alone_is_killed(platform: Platform) -> None:
+    """Nobody can tell the pipe then: it finishes, and meanwhile holds the lock."""
+    image = images.other()
+    with platform.unharmed(), platform.start(["make", "deploy", f"ENV={platform.name}", f"IMAGE={image}"]) as running:
+        deploy = Deploy(platform, running)
+        until(deploy.standing, 60)
+        os.kill(running.process.pid, signal.SIGKILL)
+        assert running.end().code == -signal.SIGKILL and platform.run(["rollback"]).code == 75
+        until(lambda: not running.session(), 60)
+        assert running.said(running.out).split()[-1] == platform.serving() and deploy.renamed()
+    assert platform.status()[0] == 0 and not platform.lock()
+
+
+@pytest.mark.parametrize("platform", ["nginx"], indirect=True)
 def test_between_rename_and_reload(platform: Platform) -> None:
     """The narrowest window, hit for certain: stopped at the rename, and again if the proxy knows already. Caddy has no such window.
 

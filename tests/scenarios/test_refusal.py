@@ -103,7 +103,7 @@ def test_the_proxy_is_down(platform: Platform) -> None:
     platform.service("proxy").stop()
     done = platform.deploy(images.other())
     # said by the first command that needs it, before anything is changed
-    assert done.codes["migrate"] == 69 and set(list(done.codes.values())[2:]) == {66} and "make up" in done.stderr, str(done)
+    assert done.code == done.codes["migrate"] == 69 and set(list(done.codes.values())[2:]) == {66} and "make up" in done.stderr, str(done)
     assert platform.run(["rollback"]).code == 69
     assert platform.traffic_file.read_text() == file and {c.id for c in platform.containers()} == known
     code, said = platform.status()

@@ -60,6 +60,7 @@ def test_never_sees_traffic(running: Callable[[str], Platform], proxy: str, name
         done = platform.deploy(image)
     at = COMMANDS.index(sick.found_by)
     code = 69 if name == "no-such-image" and done.codes[sick.found_by] == 69 else 1  # 69: no registry to ask
+    assert done.code == code  # the pipe's own: not the 66 of those after it
     assert tuple(done.codes.values()) == (0,) * at + (code,) + (66,) * (len(COMMANDS) - at - 1), str(done)
     assert re.search(sick.says, done.stderr), str(done)
     assert bool(re.search(r"last \d+ lines of keel-.*\n.*  \| ", done.stderr)) == sick.words, str(done)

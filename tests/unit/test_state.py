@@ -3,10 +3,12 @@ import json
 import pathlib
 import tempfile
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from keel import state
+from keel.stop import CONFIG, Stop
 
 LINES = st.lists(st.dictionaries(st.text(), st.text() | st.integers()).map(json.dumps) | st.just('{"cut": "sho') | st.just(""))
 
@@ -29,3 +31,10 @@ def test_the_end_is_found_without_reading_the_rest(tmp_path: pathlib.Path) -> No
         f.write(b'\n{"step": "live"}\n{"step": "end"}\n')
     found = state.latest(tmp_path)
     assert [next(found), next(found)] == [{"step": "end"}, {"step": "live"}]
+
+
+def test_where_no_folder_can_be_made_it_is_a_configuration_fault() -> None:
+    for change in (lambda: state.write(pathlib.Path("/proc/state/file"), ""), lambda: state.note(pathlib.Path("/proc/state"))):
+        with pytest.raises(Stop, match="^/proc/state cannot be made: no such file or directory$") as stop:
+            change()
+        assert stop.value.code == CONFIG

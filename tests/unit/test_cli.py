@@ -1,0 +1,117 @@
+"""What becomes of a command that writes where nobody reads, or that is told to end."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keel.settings import ROOT
+
+COMMAND = """
+import os, socket, sys
+
+sys.path.insert(0, {lib!r})
+sys.argv = ["command"]
+import click
+from keel import cli
+
+theirs, ours = {pair}
+os.close(theirs)
+os.dup2(ours, {fd})
+
+
+@click.command()
+def command():
+    os.write({fd}, b"text")
+
+
+cli.main(command)
+"""
+
+
+@pytest.mark.parametrize("pair", ["os.pipe()", "(s.detach() for s in socket.socketpair())"])
+@pytest.mark.parametrize(("fd", "code", "said"), [(1, 141, ""), (2, 141, ""), (9, 70, "command: bug: BrokenPipeError: ")])
+def test_a_reader_that_left_is_no_bug_and_a_connection_that_broke_is(pair: str, fd: int, code: int, said: str) -> None:
+    script = COMMAND.format(lib=str(ROOT / "lib"), pair=pair, fd=fd)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ended.returncode == code and said in ended.stderr and bool(said) == bool(ended.stderr)
+
+CLEANING = """
+import sys, time
+
+sys.path.insert(0, {lib!r})
+sys.argv = ["command"]
+import signal
+import click
+from keel import cli
+
+
+@click.command()
+def command():
+    try:
+        print("at work", flush=True)
+        signal.pause()
+    except cli.Interrupted:
+        time.monotonic = lambda began=time.monotonic(): began + {later}
+        print("cleaning up", flush=True)
+        input()
+        print("clean", flush=True)
+        raise
+
+
+cli.main(command)
+"""
+
+
+@pytest.mark.parametrize(("later", "rest"), [(0, "clean\n"), (2, "")])
+def test_one_wish_to_end_that_comes_twice_cuts_no_cleaning_up_short(later: float, rest: str) -> None:
+    script = CLEANING.format(lib=str(ROOT / "lib"), later=later)
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", script], text=True, **pipes) as child:
+        assert child.stdin and child.stdout and child.stdout.readline() == "at work\n"
+        child.terminate()
+        assert child.stdout.readline() == "cleaning up\n"
+        child.terminate()
+        said, words = child.communicate("\n")
+    assert (child.returncode, said) == (143, rest) and "interrupted by SIGTERM: " in words
+
+
+STARTING = """
+import sys
+
+sys.path.insert(0, {lib!r})
+sys.argv = ["command"]
+import click
+from keel import cli, proc, run
+
+
+@click.command()
+def command():
+    proc.outlive.__defaults__ = ({seconds},)
+    run.do({argv!r})
+
+
+cli.main(command)
+"""
+
+
+@pytest.mark.parametrize(("trap", "seconds"), [(":", 60), ("trap 'echo no' TERM", 0.3)])
+def test_what_it_has_started_ends_before_it(trap: str, seconds: float, tmp_path: Path) -> None:
+    """Also where that does not want to."""
+    (tmp_path / "never").touch()
+    os.mkfifo(tmp_path / "pid")
+    argv = ["bash", "-c", f"{trap}; echo $$ >{tmp_path}/pid; while :; do tail -f {tmp_path}/never; done"]
+    script = STARTING.format(lib=str(ROOT / "lib"), argv=argv, seconds=seconds)
+    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE) as child:
+        pid = int((tmp_path / "pid").read_text())
+        child.terminate()
+        assert child.wait(30) == 143 and not lives(pid)
+
+
+def lives(pid: int) -> bool:
+    """Whether a process is there, and not only waits for somebody to see its end."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
