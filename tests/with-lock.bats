@@ -14,10 +14,10 @@ teardown() {
   for left in ${LEFT:-} ${ONE:-} ${TWO:-}; do kill -KILL "$left" 2>/dev/null || true; done
 }
 
-# Hold the lock in the background until something is written to ./go; returns when it is held.
+# hold [OPTION]: hold the lock in the background until something is written to ./go; returns when it is held.
 hold() {
   # shellcheck disable=SC2016
-  bin/with-lock deploy -- bash -c 'echo >held; read -r _ <go' 3>&- &
+  bin/with-lock "$@" deploy -- bash -c 'echo >held; read -r _ <go' 3>&- &
   HOLDER=$!
   read -r _ <held
 }
@@ -73,6 +73,41 @@ let_go() {
   is stdout "$output" through
 }
 
+@test "with-lock: --backups: held: exit 75 names the holder; what wants the other lock does not wait" {
+  hold --backups
+  keel with-lock --backups other -- touch ran
+  exits 75
+  [[ "$stderr" =~ ^with-lock:\ error:\ the\ backups\ of\ development\ are\ locked\ by\ pid\ $HOLDER:\ deploy\ since ]]
+  [ ! -e ran ]
+  keel with-lock other -- touch ran
+  exits 0
+  [ -e ran ]
+  let_go
+  keel with-lock --backups other -- true
+  exits 0
+}
+
+@test "with-lock: what holds both locks hands both down, whichever came first, through programs too" {
+  local first second
+  while read -r first second; do
+    # shellcheck disable=SC2086  # no option is no argument
+    keel with-lock $first one -- sh -c \
+      "bin/with-lock $second two -- bin/with-lock $first three -- bin/with-lock $second four -- echo through"
+    exits 0
+    is stdout "$output" through
+  done <<'END'
+--backups
+-- --backups
+END
+  keel with-lock -- --backups
+  exits 2
+}
+
+@test "with-lock: what hands the locks down is no setting" {
+  keel with-lock one -- bin/with-lock --backups two -- bin/env-check
+  hasnt KEEL_LOCK "$stderr"
+}
+
 @test "with-lock: another environment has another lock" {
   hold
   cp secrets/development.env secrets/staging.env
@@ -101,6 +136,20 @@ let_go() {
   keel with-lock other -- true
   exits 75
   has "pid $HOLDER is gone, what it started still runs: pid $LEFT (sleep)" "$stderr"
+}
+
+@test "with-lock: both locks are held from outside, until the last that inherited them has ended" {
+  # shellcheck disable=SC2016
+  bin/with-lock deploy -- bin/with-lock --backups backup -- bash -c 'sleep 300 & echo $! >held; wait' 3>&- &
+  HOLDER=$!
+  read -r LEFT <held
+  kill -KILL "$HOLDER"
+  wait "$HOLDER" || true
+  for option in -- --backups; do
+    keel with-lock "$option" other true
+    exits 75
+    has "pid $HOLDER is gone, what it started still runs: pid $LEFT (sleep)" "$stderr"
+  done
 }
 
 @test "with-lock: a command that is not installed" {

@@ -17,7 +17,7 @@ def path(settings: Settings, name: str = DEPLOY) -> Path:
 
 def inherited(settings: Settings, name: str = DEPLOY) -> bool:
     """Whether the process that started us holds this lock of this environment and handed it down."""
-    fd = os.environ.get("KEEL_LOCK_FD", "")
+    fd = os.environ.get(_handed(name), "")
     try:
         ours, wanted = os.fstat(int(fd)), path(settings, name).stat()
     except (ValueError, OSError):
@@ -42,7 +42,7 @@ def hold(settings: Settings, what: str, name: str = DEPLOY) -> None:
     os.ftruncate(fd, 0)
     os.pwrite(fd, json.dumps({"pid": os.getpid(), "since": state.now(), "what": what}).encode(), 0)
     os.set_inheritable(fd, True)
-    os.environ["KEEL_LOCK_FD"] = str(fd)
+    os.environ[_handed(name)] = str(fd)
 
 
 def holder(settings: Settings) -> str:
@@ -56,6 +56,11 @@ def holder(settings: Settings) -> str:
         except BlockingIOError:
             return _holder(file)
     return ""
+
+
+def _handed(name: str) -> str:
+    """The variable that hands a lock down: each has its own, for what holds one may need another as well."""
+    return run.LOCKS if name == DEPLOY else f"{run.LOCKS}_{name.partition('.')[0].upper()}"
 
 
 def _holder(file: Path) -> str:

@@ -13,6 +13,7 @@ from keel.stop import UNAVAILABLE, Stop
 show: Callable[[str], None] | None = None  # set by -v
 dry: Callable[[str], None] | None = None   # set by -n
 TAIL = 30
+LOCKS = "KEEL_LOCK_FD"  # how the names of the variables begin that hand down the files of locks
 
 
 class Failed(Exception):
@@ -43,9 +44,8 @@ def start(argv: Sequence[str], stdin: int | IO[bytes] = subprocess.DEVNULL) -> s
     """
     if show:
         show("+ " + " ".join(argv))
-    held = os.environ.get("KEEL_LOCK_FD")
     try:
-        return subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=(int(held),) if held else ())
+        return subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=tuple(handed_down()))
     except FileNotFoundError:
         raise Stop(f"{argv[0]}: not installed", UNAVAILABLE, "make doctor ENV=… says what this host lacks") from None
 
@@ -59,6 +59,11 @@ def become(argv: Sequence[str], env: Mapping[str, str] | None = None) -> NoRetur
         os.execvpe(argv[0], list(argv), {**os.environ, **(env or {})})
     except OSError as e:
         raise Stop(f"{argv[0]}: {(e.strerror or '').lower()}", UNAVAILABLE) from None
+
+
+def handed_down() -> set[int]:
+    """The files of the locks that we hold or have inherited: what we start holds them too."""
+    return {int(value) for name, value in os.environ.items() if name.startswith(LOCKS)}
 
 
 def warm_up() -> None:
@@ -78,14 +83,13 @@ def _run(argv: Sequence[str], env: Mapping[str, str] | None) -> str:
         del err[:-TAIL]
         err.append(line)
 
-    held = os.environ.get("KEEL_LOCK_FD")
     try:
         command = sh.Command(argv[0])
     except sh.CommandNotFound:
         raise Stop(f"{argv[0]}: not installed", UNAVAILABLE, "make doctor ENV=… says what this host lacks") from None
     result = command(*argv[1:], _out=out.append, _err=said, _env={**os.environ, **(env or {})}, _no_out=True,
                      _no_err=True, _tty_in=False, _tty_out=False, _truncate_exc=False, _ok_code=list(range(-64, 256)), _in=None,
-                     _pass_fds={int(held)} if held else set(), _return_cmd=True)
+                     _pass_fds=handed_down(), _return_cmd=True)
     if result.exit_code:
         raise Failed(argv, result.exit_code, "".join([*out[-TAIL:], *err]))
     return "".join(out)

@@ -6,12 +6,12 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keel import schema
+from keel import run, schema
 from keel.stop import CONFIG, Stop
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Our own names that are no settings: how the commands talk to each other.
-OURS = {"KEEL_ENV", "KEEL_LOCK_FD", "KEEL_TRACE", "KEEL_DRY_RUN", "KEEL_URL", "KEEL_RELEASE", "KEEL_COLOUR", "KEEL_ROOT"}
+OURS = {"KEEL_ENV", "KEEL_TRACE", "KEEL_DRY_RUN", "KEEL_URL", "KEEL_RELEASE", "KEEL_COLOUR", "KEEL_ROOT"}
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def gather() -> Settings:
         origin |= dict.fromkeys(found, name)
     for key, value in os.environ.items():
         # An empty one counts as not set: CI systems export unset variables as empty, which must not turn a file's value into the default.
-        if value and (key in variables or (key.startswith("KEEL_") and key not in OURS)):
+        if value and (key in variables or (key.startswith("KEEL_") and key not in OURS and not key.startswith(run.LOCKS))):
             values[key], origin[key] = value, "the process environment"
     loaded = Settings(env, values, origin, variables, tuple(flaws))
     for key in ("DOCKER_HOST", "DOCKER_CONFIG"):

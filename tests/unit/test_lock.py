@@ -1,0 +1,37 @@
+"""Locks: what holds two hands both down."""
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from keel import lock, run
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    for name in (run.LOCKS, f"{run.LOCKS}_BACKUPS"):
+        monkeypatch.setenv(name, "")  # put back afterwards, whatever the test sets
+        monkeypatch.delenv(name)
+    return SimpleNamespace(state=tmp_path, env="test")
+
+
+def test_a_program_inherits_every_lock(settings: Any) -> None:
+    lock.hold(settings, "one", lock.BACKUPS)
+    lock.hold(settings, "two", lock.DEPLOY)
+    held = {str(lock.path(settings, name)) for name in (lock.DEPLOY, lock.BACKUPS)}
+    for door in (run.ask, run.do):
+        said = door(["sh", "-c", "for fd in /proc/$$/fd/*; do readlink $fd || true; done"])
+        assert held <= set(said.splitlines())
+    assert all(lock.inherited(settings, name) for name in (lock.DEPLOY, lock.BACKUPS))
+    for fd in run.handed_down():
+        os.close(fd)
+    assert not any(lock.inherited(settings, name) for name in (lock.DEPLOY, lock.BACKUPS))
+
+
+def test_one_lock_is_not_the_other(settings: Any) -> None:
+    lock.hold(settings, "one", lock.BACKUPS)
+    assert not lock.inherited(settings, lock.DEPLOY)
+    [fd] = run.handed_down()
+    os.close(fd)
