@@ -157,6 +157,25 @@ seal: hint: chmod 600 phrase.txt"
   is stderr "$stderr" ""
 }
 
+@test "seal: a producer that went silent: neither a full disk nor a signal waits for it" {
+  mkfifo in
+  exec 8<>in # held open: no end comes
+  timeout 30 bin/seal --recipient "$TO" <in >/dev/full 2>said 8<&- 3>&- &
+  head -c 1100000 /dev/zero >&8 # two pieces, and less than a pipe holds
+  code=0
+  wait $! || code=$?
+  is code "$code" 78
+  has "seal: error: stdout: no space left on device" "$(cat said)"
+  timeout 30 bin/seal --recipient "$TO" <in >sealed 2>said 8<&- 3>&- &
+  head -c 1100000 /dev/zero >&8 # two pieces, and less than a pipe holds
+  until [ -s sealed ]; do kill -0 $!; done
+  kill -TERM $!
+  code=0
+  wait $! || code=$?
+  is code "$code" 143
+  exec 8<&-
+}
+
 @test "seal: at a terminal: no data is usage, and nothing binary is shown" {
   run python3 "$CHECKOUT/tests/terminal.py" 10 bin/seal --recipient "$TO"
   is status "$status" 2

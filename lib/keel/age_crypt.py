@@ -62,7 +62,7 @@ def payload_cipher(file_key: bytes, nonce: bytes) -> ChaCha20Poly1305:
     return _cipher(_hkdf(file_key, nonce, b"payload"))
 
 
-def verified(cipher: ChaCha20Poly1305, nonce: bytes, data: bytes | memoryview) -> bytes | None:
+def verified(cipher: ChaCha20Poly1305, nonce: bytes, data: bytes) -> bytes | None:
     """The plaintext, or nothing where it does not verify."""
     from cryptography.exceptions import InvalidTag
 
@@ -70,6 +70,17 @@ def verified(cipher: ChaCha20Poly1305, nonce: bytes, data: bytes | memoryview) -
         return cipher.decrypt(nonce, data, None)
     except InvalidTag:
         return None
+
+
+def opened(cipher: ChaCha20Poly1305, nonce: bytes, data: memoryview, out: memoryview) -> bool:
+    """Put the plaintext there, which has its size; false where it does not verify."""
+    from cryptography.exceptions import InvalidTag
+
+    try:
+        cipher.decrypt_into(nonce, data, None, out)
+    except InvalidTag:
+        return False
+    return True
 
 
 def _wrap(file_key: bytes, to: Recipient) -> Stanza:

@@ -2,36 +2,37 @@
 import os
 import select
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
+from keel import turns
 from keel.stop import CONFIG, DATA, NOTHING, READER_LEFT, Stop
 
-PIECE = 128 * 1024  # what age takes at a time without copying it
+PIECE = 512 * 1024  # a batch of age's chunks
+KEPT = 16 << 20  # once that was freed, malloc does not give back what is less, to get it anew for each piece (mallopt(3), M_MMAP_THRESHOLD)
 
 
 def incoming() -> Iterator[bytes]:
-    """The bytes of stdin as they come. Raises Stop 66 when there are none, 65 when they cannot be read."""
+    """The bytes of stdin, PIECE at a time. Raises Stop 66 when there are none, 65 when they cannot be read."""
     if sys.stdin is None:
         raise Stop("stdin is closed", NOTHING, "pipe the data in")
     empty = True
-    while piece := _read():
+    while piece := _piece():
         empty = False
         yield piece
     if empty:
         raise Stop("nothing on stdin: the command to the left failed", NOTHING)
 
 
-def outgoing(pieces: Iterable[bytes]) -> None:
-    """Write to stdout, past Python's buffer, so that each error is seen while there is still an exit code to choose.
+def outgoing(jobs: Iterator[Callable[[], Iterable[memoryview]]]) -> None:
+    """Write what the jobs make to stdout, in their order, while several are done at once; past Python's buffer, so that each error is seen
+    while there is still an exit code to choose.
 
     Raises Stop 78 when stdout takes no more, a silent Stop 141 when its reader left.
     """
     if sys.stdout is None:
         raise Stop("stdout is closed", CONFIG, "redirect it to a file or a pipe")
-    for piece in pieces:
-        rest = memoryview(piece)
-        while rest:
-            rest = rest[_write(rest):]
+    bytes(KEPT)
+    turns.work_off(jobs, _write_all)
 
 
 def reader_left() -> bool:
@@ -42,11 +43,26 @@ def reader_left() -> bool:
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
-def _read() -> bytes:
+def _piece() -> bytes:
+    """PIECE bytes, which may come in many small reads; less only at the end."""
+    parts, size = [], 0
+    while size < PIECE and (part := _read(PIECE - size)):
+        parts.append(part)
+        size += len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _read(size: int) -> bytes:
     try:
-        return os.read(0, PIECE)
+        return os.read(0, size)
     except OSError as e:
         raise Stop(f"stdin: {(e.strerror or '').lower()}", DATA) from None
+
+
+def _write_all(pieces: Iterable[memoryview]) -> None:
+    for rest in pieces:
+        while rest:
+            rest = rest[_write(rest):]
 
 
 def _write(data: memoryview) -> int:

@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import age_command
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from keel import age, age_crypt, age_header, age_keys, bech32
+from keel import age, age_crypt, age_header, age_keys, bech32, turns
 from keel.age_header import CHUNK, NONCE, SEALED, TAG
 from keel.age_keys import Identity, Passphrase, PublicKey, SecretKey
 from keel.stop import CONFIG, DATA, Stop
@@ -72,6 +72,21 @@ def released(data: bytes, by: list[Identity], step: int = 1 << 20) -> tuple[byte
     return bytes(out), ""
 
 
+def released_by_threads(data: bytes, by: list[Identity]) -> tuple[bytes, str]:
+    """The same, as `unseal` does it."""
+    out = bytearray()
+
+    def deliver(pieces: Iterable[memoryview]) -> None:
+        for piece in pieces:
+            out.extend(piece)
+
+    try:
+        turns.work_off(age.opening(cut(data, 300_000), by), deliver)
+    except Stop as e:
+        return bytes(out), e.message
+    return bytes(out), ""
+
+
 def vector(name: str) -> tuple[dict[str, list[str]], bytes]:
     head, _, data = (VECTORS / name).read_bytes().partition(b"\n\n")
     fields: dict[str, list[str]] = {}
@@ -105,6 +120,7 @@ def test_vector(name: str) -> None:
             assert not said.startswith(SAID["HMAC failure"])
         wanted = fields.get("payload", [hashlib.sha256().hexdigest()])
         assert [hashlib.sha256(out).hexdigest()] == wanted
+    assert released_by_threads(data, by or [SECRET]) == (out, said)
 
 
 @settings(deadline=None, max_examples=60)
@@ -126,6 +142,15 @@ def test_round_trip(size: int, inner: int, outer: int) -> None:
 @pytest.mark.parametrize("size", EDGES)
 def test_round_trip_at_each_edge(size: int) -> None:
     assert opened(sealed(NOISE[:size])) == NOISE[:size]
+    file = bytearray()
+    turns.work_off(age.sealing(cut(NOISE[:size], 500_000), [PUBLIC]), lambda pieces: file.extend(b"".join(pieces)))
+    assert released_by_threads(bytes(file), [SECRET]) == (NOISE[:size], "")
+
+
+def test_what_comes_out_stays_as_it_is() -> None:
+    """The room of a thread is used again for each batch; whoever iterates gets a copy."""
+    pieces = list(age.encrypt([NOISE], [PUBLIC]))
+    assert len(pieces) > 4 and b"".join(age.decrypt(pieces, [SECRET])) == NOISE
 
 
 SHORT, LONG = sealed(b"hello"), sealed(NOISE[:2 * CHUNK + 5])
