@@ -106,7 +106,7 @@ def _decompressed(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """The content of one zstd frame. A frame that is cut short ends early without a word: sizes and digests are the caller's to compare."""
     import zstandard
 
-    source = _Reader(chunks)
+    source = Reader(chunks)
     try:
         with zstandard.ZstdDecompressor().stream_reader(source, read_size=READ) as frame:  # type: ignore[arg-type]
             while out := frame.read(STEP):
@@ -117,7 +117,7 @@ def _decompressed(chunks: Iterator[bytes]) -> Iterator[bytes]:
         raise Stop("something follows its zstd frame", DATA)
 
 
-class _Reader:
+class Reader:
     """An iterator of chunks as the file-like object that the decompressor reads."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
