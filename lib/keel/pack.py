@@ -5,6 +5,7 @@ Without us: age --decrypt --identity FILE X.zst.age | zstd -d
 import hashlib
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from keel import age
 from keel.age_keys import Identity, Recipient
@@ -67,6 +68,13 @@ def unpacked(chunks: Iterator[bytes], part: Part, identities: Sequence[Identity]
                                 ("bytes unpacked", plain.size, part.plain_size), ("SHA-256 unpacked", plain.sha256, part.plain_sha256)):
         if there != wanted:
             raise Stop(f"{name}: {what} {there}, its manifest says {wanted}", DATA, "it is not the object that was stored")
+
+
+def file(path: Path) -> Iterator[bytes]:
+    """What lies in a file, in pieces."""
+    with open(path, "rb") as f:
+        while piece := f.read(STEP):
+            yield piece
 
 
 def aside(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -18,7 +18,7 @@ from keel.stop import DATA, NO, Stop
 from keel.tree import Tally
 
 PIECE = 1 << 20
-BUFFER = 1 << 18
+BUFFER = 1 << 15  # tarfile moves the rest of it at every read
 Later = list[tuple[str, tarfile.TarInfo]]  # folders, whose modes and times come when all is in them
 
 
