@@ -25,6 +25,21 @@ def enough_disk(settings: Settings) -> None:
                        f"make room: prune-images, docker system df, journalctl --vacuum-size=500M (ENV={settings.env})")
 
 
+def room(settings: Settings, path: Path, wanted: int) -> None:
+    """Stop 1 when after `wanted` bytes at a path less than KEEL_MIN_FREE_DISK would be free there."""
+    if free(path) < wanted + settings.size("KEEL_MIN_FREE_DISK"):
+        raise Stop(f"not enough disk: {free(path) >> 20} MiB free at {path}, {wanted >> 20} MiB are needed and KEEL_MIN_FREE_DISK="
+                   f"{settings['KEEL_MIN_FREE_DISK']} on top", NO, "make room, or set KEEL_STATE to a larger disk")
+
+
+def memory(wanted: int) -> None:
+    """Stop 1 when this host has less memory to give than `wanted` bytes: the kernel would kill somebody, and maybe the database."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    available = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+    if available < wanted:
+        raise Stop(f"not enough memory: {available >> 20} MiB available, {wanted >> 20} MiB are needed", NO, "do it on another host")
+
+
 def ours(settings: Settings) -> None:
     """Stop 78 when the environment of this name was started from another checkout or with another state folder: its data is not ours."""
     for name in ("postgres", "redis", "nginx", "caddy"):

@@ -5,6 +5,7 @@ Without us: age --decrypt --identity FILE X.zst.age | zstd -d
 import hashlib
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from keel import age
 from keel.age_keys import Identity, Recipient
@@ -69,6 +70,13 @@ def unpacked(chunks: Iterator[bytes], part: Part, identities: Sequence[Identity]
             raise Stop(f"{name}: {what} {there}, its manifest says {wanted}", DATA, "it is not the object that was stored")
 
 
+def file(path: Path) -> Iterator[bytes]:
+    """What lies in a file, in pieces."""
+    with open(path, "rb") as f:
+        while piece := f.read(STEP):
+            yield piece
+
+
 def aside(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """The same chunks, made in a thread of their own, so that two stages work at once; what it raises is raised here."""
     feed = Feed(STAGE)
@@ -106,7 +114,7 @@ def _decompressed(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """The content of one zstd frame. A frame that is cut short ends early without a word: sizes and digests are the caller's to compare."""
     import zstandard
 
-    source = _Reader(chunks)
+    source = Reader(chunks)
     try:
         with zstandard.ZstdDecompressor().stream_reader(source, read_size=READ) as frame:  # type: ignore[arg-type]
             while out := frame.read(STEP):
@@ -117,7 +125,7 @@ def _decompressed(chunks: Iterator[bytes]) -> Iterator[bytes]:
         raise Stop("something follows its zstd frame", DATA)
 
 
-class _Reader:
+class Reader:
     """An iterator of chunks as the file-like object that the decompressor reads."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:

@@ -1,0 +1,32 @@
+"""Where a restore writes files: a folder that is empty, or was confirmed by name; and objects on their way there."""
+import os
+from pathlib import Path
+
+from keel import progress, recover
+from keel.pack import SUFFIX
+from keel.recover import Found
+from keel.settings import Settings
+from keel.stop import NO, Stop
+
+
+def folder(target: str, confirm: str) -> Path:
+    """The folder, made where it is not there (mode 0700). Raises Stop 1 when it holds anything and `confirm` is not its absolute path."""
+    path = Path(os.path.abspath(target))
+    if path.exists() and not path.is_dir():
+        raise Stop(f"{path} is no folder: nothing was changed", NO, "--to: another name")
+    held = len(os.listdir(path)) if path.exists() else 0
+    if held and confirm != str(path):
+        raise Stop(f"{path} holds {held} files and folders: nothing was changed", NO,
+                   f"--to an empty one, or --to {path} --confirm {path}: what has the same name is written over, the rest stays")
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def fetched(settings: Settings, found: Found, name: str, spool: Path) -> Path:
+    """An object in the spool folder, whole and well. Raises Stop 65 naming it when it is not."""
+    part, keys = found.part(name), recover.identities(settings)
+    path = spool / part.name.removesuffix(SUFFIX)
+    with open(path, "wb") as f:
+        for chunk in progress.over(found.content(part, keys), f"{path.name}: read", part.plain_size):
+            f.write(chunk)
+    return path
