@@ -47,3 +47,35 @@ PY
   chmod 600 secrets/backup-*
   set_env KEEL_BACKUP_STORES="file://$TREE/disk"
 }
+
+# sql [DATABASE] SQL: what the environment's PostgreSQL answers.
+sql() {
+  local database=events
+  [ $# -eq 1 ] || { database=$1; shift; }
+  docker exec "$(docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=postgres)" \
+    psql -XAtqw -v ON_ERROR_STOP=1 -U events -d "$database" -c "$1"
+}
+
+# rich_database: what a dump could lose: roles, extensions, large objects, partitions, generated and identity columns, other collations.
+rich_database() {
+  sql "$(cat "$CHECKOUT/tests/rich.sql")"
+}
+
+# a backup's object in the store, by its name in the manifest.
+object() {
+  echo "disk/$KEEL_ENV/objects/$1/$2.zst.age"
+}
+
+# verdict ID: the newest verdict on it, as JSON.
+verdict() {
+  local file
+  file=$(printf '%s\n' "disk/$KEEL_ENV/verdicts/$1/"* | tail -n 1)
+  sed '$d' "$file"
+}
+
+# left_over: the containers and folders that no run may leave.
+left_over() {
+  docker ps -aq --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=scratch
+  docker ps -aq --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=tools
+  find "state/$KEEL_ENV/spool" -mindepth 1 2>/dev/null || true
+}
