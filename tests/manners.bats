@@ -21,6 +21,7 @@ arguments() {
     maintenance) echo on ;;
     pull-image | migrate | start-release) echo "events@sha256:$(printf '%064d' 0)" ;;
     health-wait | smoke-test | swap-upstream | stop-release) echo 20260102T030405Z-1a2b3c4 ;;
+    restore) echo "20260102T031500Z-pg-1a2b3c4d --to copy" ;;
     restore-verify) echo 20260102T031500Z-pg-1a2b3c4d ;;
   esac
 }

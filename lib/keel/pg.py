@@ -140,3 +140,8 @@ def named(database: str) -> str:
 def identifier(name: str) -> str:
     """A name as SQL takes it."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as SQL takes it, with standard_conforming_strings."""
+    return "'" + text.replace("'", "''") + "'"

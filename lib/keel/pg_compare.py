@@ -33,8 +33,10 @@ def findings(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
 
 def rows(wanted: Mapping[str, int], found: Mapping[str, int]) -> list[str]:
     """The tables whose exact number of rows differs, or that are not there, or that nobody knows."""
-    return _some([f"{name}: {_count(found.get(name))}, {_count(wanted.get(name))} wanted" for name in sorted({*wanted, *found})
-                  if wanted.get(name) != found.get(name)])
+    gone = [f"{name} is not there; it had {count} rows" for name, count in wanted.items() if name not in found]
+    more = [f"{name} is there and was not when the backup was made" for name in found if name not in wanted]
+    return _some([f"{name}: {found[name]} rows, {count} wanted" for name, count in wanted.items() if found.get(name, count) != count]
+                 + gone + more)
 
 
 def late(newest: str, taken: str, most: float) -> list[str]:
@@ -62,10 +64,6 @@ def _versions(what: str, wanted: Mapping[str, str], found: Mapping[str, str], wh
 
 def _differ(what: str, wanted: Collection[str], found: Collection[str]) -> list[str]:
     return _some([f"{what}: {name} {'too' if name in found else 'no more'}" for name in sorted(set(wanted) ^ set(found))])
-
-
-def _count(rows: int | None) -> str:
-    return "no table" if rows is None else f"{rows} rows"
 
 
 def _some(said: list[str]) -> list[str]:
