@@ -96,7 +96,7 @@ hashes() {
   sql "$1" "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1" |
     while read -r table; do
-      sql "$1" "SELECT '$(sed "s/'/''/g" <<<"$table")', count(*), md5(coalesce(string_agg(md5(t::text), '' ORDER BY md5(t::text)), ''))
+      sql "$1" "SELECT '${table//\'/\'\'}', count(*), md5(coalesce(string_agg(md5(t::text), '' ORDER BY md5(t::text)), ''))
         FROM $table t" </dev/null
     done
   sql "$1" "SELECT 'large objects', count(*), md5(coalesce(string_agg(md5(lo_get(oid)), '' ORDER BY oid), '')) FROM pg_largeobject_metadata"

@@ -12,9 +12,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 
-from keel import age_keys, forms, manifest, pack, signed  # noqa: E402
-from keel.manifest import Part  # noqa: E402
-from keel.store_file import open_folder  # noqa: E402
+from keel import age_keys, forms, manifest, pack, signed
+from keel.manifest import Part
+from keel.store_file import open_folder
 
 
 def main(folder: str, env: str, ident: str, new: str, *changes: str) -> None:
@@ -52,8 +52,8 @@ def main(folder: str, env: str, ident: str, new: str, *changes: str) -> None:
             store.upload(f"{env}/objects/{new}/{packing.name}", packing.chunks)
             parts.append(packing.part())
     when = forms.text_of(forms.moment(new[:16]))
-    manifest.write(store, dataclasses.replace(old, **{
-        "id": new, "created": when, "finished": max(when, old.finished), "objects": tuple(parts), "facts": facts, "digest": "", **fields}), key)
+    changed = {"id": new, "created": when, "finished": max(when, old.finished), "objects": tuple(parts), "facts": facts, "digest": ""}
+    manifest.write(store, dataclasses.replace(old, **{**changed, **fields}), key)
     print(new)
 
 

@@ -121,7 +121,6 @@ def _tried(settings: Settings, copy: Found, wanted: Wanted) -> Checked:
     kind, level = copy.manifest.kind, wanted.level
     if level == 0:
         return Checked(0)
-    room = pg_data.room(copy.manifest) if kind == "pg" else 2 * sum(p.plain_size for p in copy.manifest.objects)
     if level == 1:
         checked, keys = Checked(1), recover.identities(settings)
         with Phases(checked.seconds)("download"):
@@ -129,6 +128,7 @@ def _tried(settings: Settings, copy: Found, wanted: Wanted) -> Checked:
                 for _ in copy.content(part, keys):
                     pass
         return checked
+    room = pg_data.room(copy.manifest) if kind == "pg" else 2 * sum(p.plain_size for p in copy.manifest.objects)
     with spool.folder(settings, room) as folder:
         return pg_data.verify(settings, copy, folder, level) if kind == "pg" else _other(settings, copy, folder)
 
