@@ -3,12 +3,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from keel import age_keys, cli, forms, manifest, pack, run, signed, stores
+from keel import age_keys, forms, manifest, pack, run, signed, store_as_of, stores
 from keel.age_keys import Identity
 from keel.manifest import Manifest, Part
 from keel.settings import Settings
 from keel.stop import DATA, USAGE, Stop
-from keel.store_as_of import Past
 from keel.stores import Missing, Store
 
 
@@ -66,10 +65,7 @@ def find(settings: Settings, ident: str, urls: Sequence[str] = (), as_of: dateti
         raise Stop(f"{ident!r} is not a backup id", DATA, "an id looks like 20260102T031500Z-pg-1a2b3c4d; `backups` lists them")
     keys = signed.trusted(settings.path("KEEL_BACKUP_SIGNERS"))
     faults: list[Stop] = []
-    for one in stores.open_all(settings, urls):
-        if as_of and one.url.startswith("file:"):
-            cli.warn(f"{one.url}: a folder has no versions: only what has not changed since is there")
-        store = Past(one, as_of) if as_of else one
+    for store in store_as_of.all_of(stores.open_all(settings, urls), as_of):
         try:
             found = Found(manifest.read(store, settings.env, ident, keys), store)
             present(found)

@@ -2,13 +2,31 @@
 
 For a bucket with versioning. A folder keeps one version of each object: there, what has changed since is not to be seen at all.
 """
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import NoReturn
 
-from keel import stores
+from keel import cli, forms, stores
 from keel.stop import DATA, USAGE, Stop
 from keel.stores import SMALL, Object, Store, Unfinished
+
+
+def time(text: str | None) -> datetime | None:
+    """The time that --as-of gives, or nothing. Raises Stop 2 for what is none."""
+    try:
+        return forms.moment(text) if text is not None else None
+    except ValueError:
+        raise Stop(f"--as-of {text}: a time as 2026-01-02T03:15:00Z is wanted", USAGE) from None
+
+
+def all_of(opened: Sequence[Store], when: datetime | None) -> Sequence[Store]:
+    """The stores as they were then, or as they are; says which cannot show what was deleted since."""
+    if when is None:
+        return opened
+    for store in opened:
+        if store.url.startswith("file:"):
+            cli.warn(f"{store.url}: a folder has no versions: only what has not changed since is there")
+    return [Past(store, when) for store in opened]
 
 
 class Past:

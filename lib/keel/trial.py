@@ -4,8 +4,8 @@ from __future__ import annotations
 import importlib
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from keel.phases import Phases
 from keel.recover import Found
 from keel.settings import Settings
 from keel.stop import DATA, Stop
-from keel.stores import Missing, Store
+from keel.stores import Exists, Missing, Store
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -149,11 +149,20 @@ def record(settings: Settings, trial: Trial, key: Ed25519PrivateKey) -> None:
         verdict = Verdict(trial.manifest.id, trial.manifest.digest, forms.text_of(datetime.now(UTC)), not wrong, trial.checked.level,
                           trial.checked.seconds, said, socket.gethostname())
         try:
-            manifest.write_verdict(copy.store, settings.env, verdict, key)
+            _write(copy.store, settings.env, verdict, key)
         except Stop as e:
             failed.append(e)
     if failed:
         raise Stop("\n".join(e.message for e in failed), failed[0].code, failed[0].hint)
+
+
+def _write(store: Store, env: str, verdict: Verdict, key: Ed25519PrivateKey) -> None:
+    """One of the same second may be there already: then this is one of the next."""
+    while True:
+        try:
+            return manifest.write_verdict(store, env, verdict, key)
+        except Exists:
+            verdict = replace(verdict, time=forms.text_of(forms.moment(verdict.time) + timedelta(seconds=1)))
 
 
 def rehearsed(trial: Trial) -> bool:

@@ -187,6 +187,12 @@ def test_what_is_well_is_read(place: Place) -> None:
     assert set(place.verdicts()[0].seconds) == {"find", "download"}
 
 
+def test_two_verdicts_within_a_second(place: Place) -> None:
+    for _ in range(3):
+        assert place.verify().well
+    assert len({v.time for v in place.verdicts()}) == 3
+
+
 @pytest.mark.parametrize("case", OBJECT_CASES)
 def test_a_bad_object(place: Place, case: str) -> None:
     change, named = OBJECT_CASES[case]
