@@ -307,6 +307,28 @@ refused() {
   is stdout "$output" "$GOOD"
   has "restore-verify: would: restore $GOOD from file://$TREE/disk" "$stderr"
   [ ! -e "disk/$KEEL_ENV/verdicts/$GOOD" ]
+  # a whole pipe can be rehearsed
+  local planned=20990102T031500Z-pg-1a2b3c4d
+  keel restore-verify -n $planned
+  exits 0
+  is stdout "$output" $planned
+  has "restore-verify: would: restore $planned, which is not there, beside everything" "$stderr"
+}
+
+@test "restore-verify: told to end, it ends and cleans up" {
+  cleared
+  bin/restore-verify "$GOOD" >out 2>log 3>&- &
+  local first=$!
+  until docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=scratch | grep -q .; do kill -0 $first; done
+  kill -TERM $first
+  local code=0
+  wait $first || code=$?
+  is code $code 143
+  has "restore-verify: interrupted by SIGTERM" "$(cat log)"
+  is stdout "$(cat out)" ""
+  is left "$(left_over)" ""
+  [ ! -e "disk/$KEEL_ENV/verdicts/$GOOD" ]
+  has '"step": "failed"' "$(tail -n 1 "state/$KEEL_ENV/history")"
 }
 
 @test "restore-verify: one at a time, beside a backup; what a killed one left goes with the next" {
@@ -321,7 +343,7 @@ refused() {
   keel pg-backup
   exits 0
   kill -9 $first
-  run ! wait $first
+  wait $first || true
   [ -n "$(left_over)" ]
   [ ! -s out ]
   until keel restore-verify "$GOOD"; [ "$status" -ne 75 ]; do :; done

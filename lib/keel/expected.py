@@ -2,7 +2,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from keel import age_crypt, engine, forms, keep, manifest, recover, signed
+from keel import age_crypt, engine, forms, keep, manifest, recover, signed, tools
 from keel.manifest import Manifest
 from keel.phases import spent
 from keel.recover import Found
@@ -36,10 +36,12 @@ def _running(settings: Settings) -> str:
     service = engine.service(settings, "postgres")
     if not service or service["State"] != "running":
         return ""
-    code, said = engine.execute(service["Id"], ["env", "LC_ALL=C", "pg_controldata"])
+    said = ""
+    for _ in range(3):  # the engine now and then loses what a program says that ends at once
+        said = said or tools.ask(service["Id"], ["env", "LC_ALL=C", "pg_controldata"])
     found = [line.split(":")[1].strip() for line in said.splitlines() if line.startswith("Database system identifier:")]
-    if code or not found:
-        raise Stop(f"postgres: pg_controldata: {said.strip() or f'ended with {code}'}", UNAVAILABLE, "--lineage ID says what to expect")
+    if not found:
+        raise Stop("postgres: pg_controldata names no system identifier", UNAVAILABLE, "--lineage ID says what to expect")
     return found[0]
 
 

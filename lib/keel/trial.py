@@ -73,7 +73,8 @@ def begin(settings: Settings, ident: str, urls: Sequence[str]) -> Trial:
         found, faults = _copies(stores.open_all(settings, urls), settings.env, ident, keys)
     if not found:
         worst = next((f for f in faults.values() if not isinstance(f, Missing)), next(iter(faults.values())))
-        raise Stop("\n".join(e.message for e in faults.values()), worst.code, worst.hint)
+        worst.message = "\n".join(e.message for e in faults.values())
+        raise worst
     for url in (u for u, f in faults.items() if isinstance(f, Missing)):
         cli.warn(f"{ident} is not in {url}")
     return Trial(found, {u: f for u, f in faults.items() if not isinstance(f, Missing)}, [], phases)
@@ -165,9 +166,14 @@ def _write(store: Store, env: str, verdict: Verdict, key: Ed25519PrivateKey) -> 
             verdict = replace(verdict, time=forms.text_of(forms.moment(verdict.time) + timedelta(seconds=1)))
 
 
-def rehearsed(trial: Trial) -> bool:
-    """Whether this is a rehearsal; then says what would be done."""
-    if run.dry:
-        run.dry(f"restore {trial.manifest.id} from {trial.found[0].store.url} beside everything, and write the verdict into "
-                f"{' '.join(c.store.url for c in trial.found)}")
-    return run.dry is not None
+def rehearsed(settings: Settings, ident: str, urls: Sequence[str]) -> bool:
+    """Whether this is a rehearsal; then says what would be done. In a pipe that is rehearsed the backup is not there yet."""
+    if not run.dry:
+        return False
+    try:
+        found = begin(settings, ident, urls).found
+        run.dry(f"restore {ident} from {found[0].store.url} beside everything, and write the verdict into "
+                f"{' '.join(c.store.url for c in found)}")
+    except Missing:
+        run.dry(f"restore {ident}, which is not there, beside everything")
+    return True
