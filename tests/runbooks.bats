@@ -47,6 +47,13 @@ follow() {
   [ "$status" -eq 0 ] || { printf '%s\n' "$output" "$stderr"; return 1; }
 }
 
+# There is no `db` to speak to before the server is up; the block says what it needs itself.
+follow_server() {
+  block whole-server >steps
+  run --separate-stderr bash -eu -o pipefail steps
+  [ "$status" -eq 0 ] || { printf '%s\n' "$output" "$stderr"; return 1; }
+}
+
 @test "runbooks: each block is run by a test here" {
   local name
   while read -r name; do
@@ -75,13 +82,6 @@ follow() {
   follow_server
   is rows "$(hashes events)" "$SEEN"
   has "$GOOD" "$output"
-}
-
-# There is no `db` to speak to before the server is up; the block says what it needs itself.
-follow_server() {
-  block whole-server >steps
-  run --separate-stderr bash -eu -o pipefail steps
-  [ "$status" -eq 0 ] || { printf '%s\n' "$output" "$stderr"; return 1; }
 }
 
 @test "runbooks: without evenkeel: age, zstd, psql and pg_restore" {
