@@ -14,6 +14,9 @@ ENV         := $(or $(KEEL_ENV),development)
 endif
 IMAGE       ?=
 WHAT        ?=
+BACKUP      ?=
+TO          ?=
+CONFIRM     ?=
 export KEEL_ENV := $(ENV)
 # .venv/bin too, so that no command has to find its way there by a second start.
 export PATH := $(CURDIR)/bin:$(CURDIR)/.venv/bin:$(PATH)
@@ -24,7 +27,7 @@ known       := $(patsubst compose/%.env,%,$(filter-out compose/example.env compo
 image       := $(if $(IMAGE),pull-image $(IMAGE),build-image)
 
 .PHONY: help setup secrets cert demo up deploy reload rollback status releases logs down destroy doctor env-check maintenance-on \
-        maintenance-off backups backup-keys backup-prune prune-images pin-images dev lint test test-load bench lock
+        maintenance-off backups backup-keys backup-prune restore prune-images pin-images dev lint test test-load bench lock
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,6 +91,9 @@ backup-keys: $(envfile) ## Who can open backups and who signs them, and which id
 
 backup-prune: $(envfile) ## Which backups would go, and why; backup-prune --confirm deletes them
 	@backup-prune
+
+restore: $(envfile) ## Bring BACKUP= back to TO= (a database); CONFIRM= is its name again, where it holds something
+	restore '$(BACKUP)' --to '$(TO)' --confirm '$(CONFIRM)'
 
 prune-images: $(envfile) ## Remove the images of earlier releases
 	prune-images

@@ -2,7 +2,7 @@
 # manners: what every command of bin/ must do alike, as one table. Each rule names all commands that break it.
 
 # Commands that read handles from stdin when there are no arguments.
-FILTERS=(pull-image migrate start-release health-wait smoke-test swap-upstream stop-release redis-backup files-backup)
+FILTERS=(pull-image migrate start-release health-wait smoke-test swap-upstream stop-release redis-backup files-backup restore-verify)
 # Commands that belong to no environment.
 ENVLESS=(pin-images seal unseal)
 LARGEST=140
@@ -24,6 +24,8 @@ arguments() {
     pull-image | migrate | start-release) echo "events@sha256:$(printf '%064d' 0)" ;;
     health-wait | smoke-test | swap-upstream | stop-release) echo 20260102T030405Z-1a2b3c4 ;;
     redis-backup | files-backup) echo 20260102T031500Z-pg-1a2b3c4d ;;
+    restore) echo "20260102T031500Z-pg-1a2b3c4d --to copy" ;;
+    restore-verify) echo 20260102T031500Z-pg-1a2b3c4d ;;
   esac
 }
 

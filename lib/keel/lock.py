@@ -9,6 +9,8 @@ from keel.settings import Settings
 from keel.stop import BUSY, Stop
 
 DEPLOY, BACKUPS = "lock", "backups.lock"  # a deploy does not wait for a backup, nor a backup for a deploy
+VERIFY, RESTORE = "verify.lock", "restore.lock"  # nor either for what is restored, in scratch or in earnest
+WORDS = {DEPLOY: "{} is", BACKUPS: "the backups of {} are", VERIFY: "restore-verify of {} is", RESTORE: "restore of {} is"}
 
 
 def path(settings: Settings, name: str = DEPLOY) -> Path:
@@ -37,8 +39,8 @@ def hold(settings: Settings, what: str, name: str = DEPLOY) -> None:
     except BlockingIOError:
         held = _holder(file)
         os.close(fd)
-        locked = f"{settings.env} is" if name == DEPLOY else f"the backups of {settings.env} are"
-        raise Stop(f"{locked} locked by {held}", BUSY, "wait for it, or stop it: the lock goes with its processes") from None
+        raise Stop(f"{WORDS[name].format(settings.env)} locked by {held}", BUSY,
+                   "wait for it, or stop it: the lock goes with its processes") from None
     os.ftruncate(fd, 0)
     os.pwrite(fd, json.dumps({"pid": os.getpid(), "since": state.now(), "what": what}).encode(), 0)
     os.set_inheritable(fd, True)

@@ -1,5 +1,6 @@
 """PostgreSQL: one psql that stays open (so that a snapshot lives), and what a database is, counted the same way at backup and restore."""
 import json
+import re
 import secrets
 import subprocess
 from pathlib import Path
@@ -13,7 +14,8 @@ OURS = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 # Everything in one row each; read inside the dump's own snapshot.
 SERVER = """SELECT json_build_object(
  'system', (SELECT system_identifier::text FROM pg_control_system()), 'version', current_setting('server_version'),
- 'version_num', current_setting('server_version_num')::int, 'superuser', (SELECT rolsuper FROM pg_roles WHERE rolname = current_user))"""
+ 'version_num', current_setting('server_version_num')::int, 'superuser', (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
+ 'bootstrap', (SELECT rolname FROM pg_roles WHERE oid = 10))"""
 DATABASE = """SELECT json_build_object('name', d.datname, 'size', pg_database_size(d.oid), 'encoding', pg_encoding_to_char(d.encoding),
  'collate', d.datcollate, 'ctype', d.datctype, 'provider', d.datlocprovider, 'collation_version', coalesce(d.datcollversion, ''),
  'owner', pg_get_userbyid(d.datdba), 'time', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
@@ -25,9 +27,11 @@ CONTENT = f"""SELECT json_build_object(
  'large_objects', (SELECT count(*) FROM pg_largeobject_metadata),
  'collations', (SELECT coalesce(json_object_agg(format('%I.%I', n.nspname, c.collname), coalesce(c.collversion, '')
                 ORDER BY n.nspname, c.collname), '{{}}') FROM pg_collation c JOIN pg_namespace n ON n.oid = c.collnamespace WHERE {OURS}),
- 'not_validated', (SELECT coalesce(json_agg(conrelid::regclass || ' ' || conname ORDER BY 1), '[]') FROM pg_constraint
-                   WHERE NOT convalidated),
- 'invalid_indexes', (SELECT coalesce(json_agg(indexrelid::regclass::text ORDER BY 1), '[]') FROM pg_index WHERE NOT indisvalid),
+ 'not_validated', (SELECT coalesce(json_agg(format('%I.%I', n.nspname, c.conname) ORDER BY n.nspname, c.conname), '[]')
+                   FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace WHERE NOT c.convalidated),
+ 'invalid_indexes', (SELECT coalesce(json_agg(format('%I.%I', n.nspname, c.relname) ORDER BY n.nspname, c.relname), '[]')
+                     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+                     WHERE NOT i.indisvalid),
  'roles', (SELECT json_agg(rolname ORDER BY rolname) FROM pg_roles WHERE rolname !~ '^pg_'))"""
 # Partitions are counted, not their parents; foreign tables hold nothing of ours.
 TABLES = f"""SELECT coalesce(json_agg(format('%I.%I', n.nspname, c.relname) ORDER BY n.nspname, c.relname), '[]')
@@ -118,9 +122,28 @@ def same_major(server: dict[str, Any], client: str) -> None:
 
 
 def schema_digest(where: str, *options: str) -> str:
-    """The SHA-256 of the schema as pg_dump writes it, without what differs from run to run."""
+    """The SHA-256 of the schema as pg_dump writes it, without what differs from run to run, or with the order in which things were made:
+    what has one name in two places comes in the order of its number in the catalogue."""
     import hashlib
 
-    text = tools.ask(where, ["pg_dump", "--schema-only", "--no-password", *options])
-    lines = [line for line in text.splitlines() if not line.startswith(("--", "\\restrict", "\\unrestrict")) and line.strip()]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    text = tools.ask(where, ["pg_dump", "--schema-only", "--no-tablespaces", "--no-password", *options])
+    each = re.split(r"^-- Name: .*$", text, flags=re.MULTILINE)
+    bare = ("\n".join(line for line in one.splitlines() if line.strip() and not line.startswith(("--", "\\restrict", "\\unrestrict")))
+            for one in each)
+    return hashlib.sha256("\n".join(sorted(bare)).encode()).hexdigest()
+
+
+def named(database: str) -> str:
+    """A database as libpq takes it, whatever its name: one with = in it would be read as options."""
+    quoted = database.replace("\\", "\\\\").replace("'", "\\'")
+    return f"dbname='{quoted}'"
+
+
+def identifier(name: str) -> str:
+    """A name as SQL takes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as SQL takes it, with standard_conforming_strings."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,12 +1,13 @@
 """Reading a backup back: found in the first store that has it whole, its objects opened and held against the signed manifest."""
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from keel import age_keys, forms, manifest, pack, signed, stores
+from keel import age_keys, forms, manifest, pack, run, signed, store_as_of, stores
 from keel.age_keys import Identity
 from keel.manifest import Manifest, Part
 from keel.settings import Settings
-from keel.stop import DATA, Stop
+from keel.stop import DATA, USAGE, Stop
 from keel.stores import Missing, Store
 
 
@@ -34,13 +35,29 @@ class Found:
         yield from pack.unpacked(self.store.read(self.key(part)), part, identities, f"{self.store.url}/{self.key(part)}")
 
 
+def opened(settings: Settings, found: Found, name: str) -> Iterator[bytes]:
+    """One object as it was; the only one where none is named. Raises Stop 2 where there are several, and as content does."""
+    parts = found.manifest.objects
+    if not name and len(parts) > 1:
+        raise Stop(f"{found.manifest.id} has several objects", USAGE,
+                   f"--object {'|'.join(p.name.removesuffix(pack.SUFFIX) for p in parts)}")
+    return found.content(found.part(name) if name else parts[0], identities(settings))
+
+
+def rehearsed(found: Found, where: str) -> bool:
+    """Whether this is a rehearsal; then says what would be brought back."""
+    if run.dry:
+        run.dry(f"restore {found.manifest.id} from {found.store.url} to {where}")
+    return run.dry is not None
+
+
 def identities(settings: Settings) -> list[age_keys.SecretKey]:
     """The keys of KEEL_BACKUP_IDENTITY. Raises Stop 78."""
     return age_keys.identities_file(settings.path("KEEL_BACKUP_IDENTITY"))
 
 
-def find(settings: Settings, ident: str, urls: Sequence[str] = ()) -> Found:
-    """The backup with this id, in the first of KEEL_BACKUP_STORES (or of these) that has all of it.
+def find(settings: Settings, ident: str, urls: Sequence[str] = (), as_of: datetime | None = None) -> Found:
+    """The backup with this id, in the first of KEEL_BACKUP_STORES (or of these) that has all of it, now or as of an earlier time.
 
     Raises Stop 65 when it is no id, is nowhere, or does not verify anywhere; as the stores do when none answers.
     """
@@ -48,7 +65,7 @@ def find(settings: Settings, ident: str, urls: Sequence[str] = ()) -> Found:
         raise Stop(f"{ident!r} is not a backup id", DATA, "an id looks like 20260102T031500Z-pg-1a2b3c4d; `backups` lists them")
     keys = signed.trusted(settings.path("KEEL_BACKUP_SIGNERS"))
     faults: list[Stop] = []
-    for store in stores.open_all(settings, urls):
+    for store in store_as_of.all_of(stores.open_all(settings, urls), as_of):
         try:
             found = Found(manifest.read(store, settings.env, ident, keys), store)
             present(found)

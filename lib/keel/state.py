@@ -171,6 +171,6 @@ def clear(folder: Path) -> None:
     for entry in folder.iterdir():
         if entry.is_dir():
             shutil.rmtree(entry)
-        elif entry.name not in ("lock", "backups.lock", "history"):
+        elif entry.name not in ("lock", "backups.lock", "verify.lock", "restore.lock", "history"):
             entry.unlink()
     sync_folder(folder)

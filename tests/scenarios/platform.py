@@ -187,6 +187,6 @@ class Platform:
                 left.append(str(one.name))
                 one.remove(**({"force": True, "v": True} if isinstance(one, Container) else {}))
         if self.state.exists():
-            left += [str(p) for p in self.state.iterdir() if p.name not in ("lock", "history")]
+            left += [str(p) for p in self.state.iterdir() if p.name != "history" and not p.name.endswith("lock")]
         shutil.rmtree(self.root)
         return left

@@ -1,0 +1,70 @@
+"""What a restored database must have in common with what its manifest says; pure: facts in, sentences out."""
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from typing import Any
+
+from keel import keep
+from keel.forms import moment
+
+MOST = 10  # sentences of one sort; a thousand tables that differ are one fault
+SAME = {"encoding": "encoding", "collate": "collation", "ctype": "character type", "provider": "locale provider"}
+
+
+def findings(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """What is wrong; both are facts as pg.look gives them."""
+    said = rows(wanted["rows"], found["rows"])
+    for key, what in SAME.items():
+        if wanted["database"][key] != found["database"][key]:
+            said.append(f"the database has the {what} {found['database'][key]!r}, not {wanted['database'][key]!r}")
+    said += _versions("extension", wanted["extensions"], found["extensions"], "another version may hold data in another form")
+    said += _versions("collation", {**wanted["collations"], "of the database": wanted["database"]["collation_version"]},
+                      {**found["collations"], "of the database": found["database"]["collation_version"]},
+                      "where text is ordered otherwise, copies of data files have corrupt indexes; a dump builds them anew")
+    said += _some([f"sequence {name} is not there" for name in wanted["sequences"] if name not in found["sequences"]])
+    said += _some([f"sequence {name} was never used" for name, value in wanted["sequences"].items()
+                   if value is not None and found["sequences"].get(name, value) is None])
+    if wanted["large_objects"] != found["large_objects"]:
+        said.append(f"{found['large_objects']} large objects, {wanted['large_objects']} wanted")
+    said += _differ("constraint not validated", wanted["not_validated"], found["not_validated"])
+    # An index that was invalid is not dumped at all.
+    said += _some([f"index {name} is invalid" for name in found["invalid_indexes"] if name not in wanted["invalid_indexes"]])
+    return said + _some([f"role {name} is not there" for name in sorted(set(wanted["roles"]) - set(found["roles"]))])
+
+
+def rows(wanted: Mapping[str, int], found: Mapping[str, int]) -> list[str]:
+    """The tables whose exact number of rows differs, or that are not there, or that nobody knows."""
+    gone = [f"{name} is not there; it had {count} rows" for name, count in wanted.items() if name not in found]
+    more = [f"{name} is there and was not when the backup was made" for name in found if name not in wanted]
+    return _some([f"{name}: {found[name]} rows, {count} wanted" for name, count in wanted.items() if found.get(name, count) != count]
+                 + gone + more)
+
+
+def late(newest: str, taken: str, most: float) -> list[str]:
+    """Whether the newest business event is more than `most` seconds older than its backup, or there is none."""
+    if not newest:
+        return ["KEEL_BACKUP_NEWEST finds no event at all"]
+    age = moment(taken) - moment(newest)
+    if age <= timedelta(seconds=most):
+        return []
+    return [f"the newest event is of {newest}, {keep.age(age)} before the backup: KEEL_BACKUP_RPO is {keep.age(timedelta(seconds=most))}"]
+
+
+def notes(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """What differs and is no fault."""
+    moved = [name for name, value in wanted["sequences"].items() if found["sequences"].get(name, value) != value]
+    gone = [name for name in wanted["invalid_indexes"] if name not in found["invalid_indexes"]]
+    return ([f"{len(moved)} sequences have moved between dump and count, as {moved[0]}"] if moved else []) + (
+        [f"{len(gone)} indexes were invalid when they were to be dumped, as {gone[0]}: not in the backup"] if gone else [])
+
+
+def _versions(what: str, wanted: Mapping[str, str], found: Mapping[str, str], why: str) -> list[str]:
+    return _some([f"{what} {name}: version {found.get(name, 'none')!r}, {version!r} wanted: {why}" for name, version in wanted.items()
+                  if found.get(name) != version])
+
+
+def _differ(what: str, wanted: Collection[str], found: Collection[str]) -> list[str]:
+    return _some([f"{what}: {name} {'too' if name in found else 'no more'}" for name in sorted(set(wanted) ^ set(found))])
+
+
+def _some(said: list[str]) -> list[str]:
+    return said[:MOST] + ([f"and {len(said) - MOST} more like it"] if len(said) > MOST else [])

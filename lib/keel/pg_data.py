@@ -1,0 +1,165 @@
+"""A PostgreSQL backup tried in a scratch server: roles, a parallel restore, everything compared with the manifest, every index checked."""
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from keel import cli, engine, globals, host, manifest, pg, pg_compare, progress, recover, scratch, signed, state, tools
+from keel.checked import Checked
+from keel.manifest import Manifest
+from keel.pack import SUFFIX
+from keel.phases import Phases, spent
+from keel.recover import Found
+from keel.scratch import Scratch
+from keel.settings import Settings
+from keel.stop import NO, Stop
+
+DUMP, ROLES = "database.dump", "globals.sql"
+ROOM = 2.5  # what a database takes while its indexes are built, as a multiple of its size
+# The sequences that columns own: the next value must be above every value there.
+OWNED = """SELECT coalesce(json_agg(json_build_object('name', format('%I.%I', n.nspname, s.relname), 'table', format('%I.%I', m.nspname,
+ t.relname), 'column', quote_ident(a.attname))), '[]') FROM pg_depend d JOIN pg_class s ON s.oid = d.objid
+ JOIN pg_namespace n ON n.oid = s.relnamespace JOIN pg_class t ON t.oid = d.refobjid JOIN pg_namespace m ON m.oid = t.relnamespace
+ JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid JOIN pg_sequence q ON q.seqrelid = s.oid
+ WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') AND s.relkind = 'S'
+ AND q.seqincrement > 0 AND NOT q.seqcycle AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)"""
+
+
+def room(found: Manifest) -> int:
+    """The bytes of disk that a trial takes."""
+    return sum(p.plain_size for p in found.objects) + int(ROOM * found.facts["database"]["size"])
+
+
+def enough(settings: Settings, found: Manifest) -> None:
+    """Raises Stop 1 when the engine's disk, which is not the state's, cannot hold the restored database."""
+    root, wanted = engine.root(), int(ROOM * found.facts["database"]["size"])
+    if root and host.free(root) < wanted + settings.size("KEEL_MIN_FREE_DISK"):
+        raise Stop(f"not enough disk for the engine: {host.free(root) >> 20} MiB free at {root}, {wanted >> 20} MiB are needed and "
+                   f"KEEL_MIN_FREE_DISK={settings['KEEL_MIN_FREE_DISK']} on top", NO, "make room: prune-images, docker system df")
+
+
+def fetch(settings: Settings, found: Found, folder: Path) -> None:
+    """Every object of a backup in a folder, as it was before it was packed. Raises Stop 65 naming one that is not whole and well."""
+    keys = recover.identities(settings)
+    for part in found.manifest.objects:
+        path = folder / part.name.removesuffix(SUFFIX)
+        with open(path, "wb") as f:
+            path.chmod(0o644)  # the server has a user of its own; the folder above is closed to others
+            for chunk in progress.over(found.content(part, keys), f"{part.name}: read", part.plain_size):
+                f.write(chunk)
+
+
+def verify(settings: Settings, found: Found, folder: Path, level: int = 5) -> Checked:
+    """Try a backup up to a level (2 to 5). Raises Stop 65 naming an object that cannot be read, 69 and 78 when the trial cannot go on."""
+    checked, ident = Checked(min(level, 3)), found.manifest.id
+    phase = Phases(checked.seconds)
+    enough(settings, found.manifest)
+    with phase("download"):
+        fetch(settings, found, folder)
+    cli.say(f"{ident}: {found.store.url}: read and decrypted in {spent(checked.seconds['download'])}")
+    if level < 3:
+        with phase("restore"), tools.container(settings, scratch.image(settings), folder) as box:
+            checked.findings += filter(None, [scratch.tried(box, ["pg_restore", "--file=/dev/null", f"/keel/{DUMP}"])])
+        return checked
+    with ExitStack() as stack:
+        with phase("start"):
+            server = stack.enter_context(scratch.server(settings, found.manifest.facts["server"], folder))
+        trial = Trial(settings, found, folder, server, checked, phase)
+        trial.restore()
+        if level > 3 and not checked.findings:
+            trial.compare()
+        if level > 4 and not checked.findings:
+            trial.indexes()
+    return checked
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One backup in one scratch server; what is wrong goes into `checked`."""
+
+    settings: Settings
+    found: Found
+    folder: Path
+    server: Scratch
+    checked: Checked
+    phase: Phases
+
+    @property
+    def name(self) -> str:
+        return str(self.found.manifest.facts["database"]["name"])
+
+    def restore(self) -> None:
+        """Level 3: the roles, then the database with all that belongs to it."""
+        first, box = self.found.manifest.facts["server"].get("bootstrap") or "", self.server.box
+        roles = globals.everything((self.folder / ROLES).read_text(), first)
+        if roles.tablespaces:
+            cli.say(f"{self.found.manifest.id}: tablespaces are left out, all goes into one place: {', '.join(roles.tablespaces)}")
+        state.write(self.folder / "roles.sql", roles.sql)
+        with self.phase("globals"):
+            said = scratch.tried(box, ["psql", "-Xqw", "-v", "ON_ERROR_STOP=1", "--single-transaction", "--file=/keel/roles.sql"])
+        with self.phase("restore"):
+            if not said and self.name == "postgres":
+                with pg.Session(box) as session:
+                    session.ask("DROP DATABASE postgres")
+            said = said or scratch.tried(box, [
+                "pg_restore", "--create", "--exit-on-error", "--no-tablespaces", f"--jobs={self.settings['KEEL_RESTORE_JOBS']}",
+                "--dbname=template1", f"/keel/{DUMP}"])
+        self.checked.findings += [said] if said else []
+        seconds = self.checked.seconds
+        cli.say(f"{self.found.manifest.id}: {len(roles.roles)} roles and the database {'not ' if said else ''}restored in "
+                f"{spent(seconds['start'] + seconds['globals'] + seconds['restore'])}")
+
+    def compare(self) -> None:
+        """Level 4: everything that the manifest says, counted again."""
+        self.checked.level, m, box, newest = 4, self.found.manifest, self.server.box, self.settings["KEEL_BACKUP_NEWEST"]
+        with pg.Session(box, "-d", pg.named(self.name)) as session:
+            with self.phase("analyze"):
+                session.ask("ANALYZE")
+            with self.phase("checks"):
+                there = pg.look(session, newest)
+                there["roles"] = [r for r in there["roles"] if r != self.server.user]
+                wrong = [*pg_compare.findings(m.facts, there), *self.sequences(session), *self.schema()]
+                if newest:
+                    wrong += pg_compare.late(there["newest"], m.created, self.settings.seconds("KEEL_BACKUP_RPO"))
+                if not any(there["rows"].values()):
+                    wrong += self.emptied()
+        self.checked.findings += wrong
+        for note in pg_compare.notes(m.facts, there):
+            cli.say(f"{m.id}: {note}")
+        cli.say(f"{m.id}: {len(there['rows'])} tables with {sum(there['rows'].values())} rows compared in "
+                f"{spent(self.checked.seconds['analyze'] + self.checked.seconds['checks'])}")
+
+    def indexes(self) -> None:
+        """Level 5: every table and every index against the other."""
+        self.checked.level = 5
+        with self.phase("amcheck"):
+            said = scratch.tried(self.server.box, [
+                "env", f"PGDATABASE={self.name}", "pg_amcheck", "--install-missing", "--heapallindexed", "--parent-check",
+                f"--jobs={self.settings['KEEL_RESTORE_JOBS']}"])
+        self.checked.findings += [said] if said else []
+        cli.say(f"{self.found.manifest.id}: tables and indexes checked in {spent(self.checked.seconds['amcheck'])}")
+
+    def sequences(self, session: pg.Session) -> list[str]:
+        """The sequences whose next value a row has already."""
+        wrong = []
+        for s in session.one(OWNED):
+            top = session.one(f"SELECT json_build_object('column', max({s['column']}), 'sequence', (SELECT CASE WHEN is_called "
+                              f"THEN last_value ELSE last_value - 1 END FROM {s['name']})) FROM {s['table']}")
+            if top["column"] is not None and top["column"] > top["sequence"]:
+                wrong.append(f"sequence {s['name']} is at {top['sequence']}, {s['table']} has {top['column']}")
+        return wrong
+
+    def schema(self) -> list[str]:
+        """Whether the schema is another; only told by the pg_dump that told it before, for each writes it its own way."""
+        facts, client = self.found.manifest.facts, tools.ask(self.server.box, ["pg_dump", "--version"]).strip()
+        if client != facts["client"]:
+            cli.say(f"{self.found.manifest.id}: schema not compared: it was written by {facts['client']}, this is {client}")
+            return []
+        same = pg.schema_digest(self.server.box, f"--dbname={pg.named(self.name)}") == facts["schema_sha256"]
+        return [] if same else ["the schema is not the one that was backed up"]
+
+    def emptied(self) -> list[str]:
+        """Whether there is nothing where an earlier backup had rows."""
+        m = self.found.manifest
+        earlier, _ = manifest.all_of(self.found.store, m.env, signed.trusted(self.settings.path("KEEL_BACKUP_SIGNERS")))
+        had = next((e for e in earlier if e.kind == m.kind and e.id < m.id and any(e.facts.get("rows", {}).values())), None)
+        return [f"no table has a row; {had.id} had {sum(had.facts['rows'].values())}"] if had else []

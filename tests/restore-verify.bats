@@ -1,0 +1,352 @@
+#!/usr/bin/env bats
+# restore-verify: what restores is printed, all else is named; the verdict lies beside the backup, and nothing else is left.
+
+setup_file() {
+  load helper
+  load stack
+  load backup
+  stack rv
+  up
+  backup_keys
+  rich_database
+  GOOD=$(bin/pg-backup -q)
+  export GOOD
+}
+
+setup() {
+  load helper
+  load stack
+  load backup
+  cd "$TREE" || return
+}
+
+teardown_file() {
+  load helper
+  load stack
+  down
+}
+
+# cleared: only the good backup is left in the store, with no verdict on it.
+cleared() {
+  local folder
+  for folder in "disk/$KEEL_ENV/"{manifests,objects,verdicts}/*; do
+    case $folder in */manifests/"$GOOD" | */objects/"$GOOD") ;; *) rm -rf "$folder" ;; esac
+  done
+}
+
+# refused ID TEXT: it does not restore: exit 1, the reason, a verdict that says so, no handle.
+refused() {
+  keel restore-verify "$1"
+  exits 1
+  is stdout "$output" ""
+  has "$2" "$stderr"
+  has "restore-verify: $1: not well (" "$stderr"
+  has "$2" "$(verdict "$1" | jq -r '.findings[]')"
+  is left "$(left_over)" ""
+}
+
+@test "restore-verify: prints what restores, signs the verdict, and leaves nothing else" {
+  keel restore-verify "$GOOD"
+  exits 0
+  is stdout "$output" "$GOOD"
+  [[ $stderr =~ "restore-verify: $GOOD: restores, L5, "[0-9.]+" s (RTO 4h: "[0-9.e-]+" %; 2 times the data about " ]]
+  is verdict "$(verdict "$GOOD" | jq -r '[.backup, .ok, .level, (.findings | length), (.seconds | keys | join(" "))] | join("|")')" \
+    "$GOOD|true|5|0|amcheck analyze checks download find globals restore start"
+  is left "$(left_over)" ""
+}
+
+@test "restore-verify: a filter: prints those that restore, and exits 1 when one did not" {
+  local bad
+  cleared
+  bad=$(forge "$GOOD" "$(id 7200)" 'facts.rows={}')
+  run --separate-stderr bash -c 'printf "%s\n" "$@" | bin/restore-verify' - "$bad" "$GOOD"
+  exits 1
+  is stdout "$output" "$GOOD"
+  is verdicts "$(verdict "$bad" | jq .ok) $(verdict "$GOOD" | jq .ok)" "false true"
+}
+
+@test "restore-verify: --level stops earlier, and the verdict says where" {
+  cleared
+  for level in 0 1 2 3 4; do
+    keel restore-verify --level $level "$GOOD"
+    exits 0
+    is stdout "$output" "$GOOD"
+    is verdict "$(verdict "$GOOD" | jq -r '[.ok, .level] | tostring')" "[true,$level]"
+    rm -r "disk/$KEEL_ENV/verdicts"
+  done
+}
+
+@test "restore-verify: each level sees what is below the next: damage that only it can see" {
+  local bad
+  cleared
+  # 1: a byte; 0 does not read it
+  bad=$(forge "$GOOD" "$(id 7200)")
+  printf X | dd of="$(object "$bad" database.dump)" bs=1 seek=70000 conv=notrunc status=none
+  keel restore-verify --level 0 "$bad"
+  exits 0
+  keel restore-verify --level 1 "$bad"
+  exits 1
+  has "payload: chunk 1 is damaged" "$stderr"
+  # 2: a dump that was cut short before it was signed; 1 does not look inside
+  bin/restore -q "$GOOD" --object database.dump --output dump
+  head -c -100000 dump >shorter
+  bad=$(forge "$GOOD" "$(id 7100)" database.dump=@shorter)
+  keel restore-verify --level 1 "$bad"
+  exits 0
+  keel restore-verify --level 2 "$bad"
+  exits 1
+  has "pg_restore: pg_restore: error: could not read from input file: end of file" "$stderr"
+  # 3: SQL that does not load; 2 only reads it
+  sed 's/CREATE TRIGGER stamp/CREATE TRIGGGR stamp/' dump >wrong
+  bad=$(forge "$GOOD" "$(id 7000)" database.dump=@wrong)
+  keel restore-verify --level 2 "$bad"
+  exits 0
+  keel restore-verify --level 3 "$bad"
+  exits 1
+  has 'syntax error at or near "TRIGGGR"' "$stderr"
+  # 4: another schema; 3 does not compare
+  sed 's/coalesce(NEW.amount, 1)/coalesce(NEW.amount, 2)/' dump >other
+  bad=$(forge "$GOOD" "$(id 6900)" database.dump=@other)
+  keel restore-verify --level 3 "$bad"
+  exits 0
+  keel restore-verify --level 4 "$bad"
+  exits 1
+  has "the schema is not the one that was backed up" "$stderr"
+  rm dump shorter wrong other
+}
+
+@test "restore-verify: a missing role, an empty database, other facts: fails and says what" {
+  local bad
+  cleared
+  bin/restore -q "$GOOD" --object globals.sql --output roles
+  grep -v owner_of_shop roles >fewer
+  refused "$(forge "$GOOD" "$(id 7200)" globals.sql=@fewer)" 'role "owner_of_shop" does not exist'
+  grep -v 'ROLE "Odd' roles | grep -v '"Odd' >fewer
+  refused "$(forge "$GOOD" "$(id 7100)" globals.sql=@fewer)" 'Odd'
+  rm roles fewer
+  bad=$(forge "$GOOD" "$(id 7000)" 'facts.rows={"shop.customers": 501, "shop.gone": 3}' 'facts.extensions.hstore="0.1"' \
+    'facts.database.collation_version="1.0"' facts.large_objects=4 'facts.sequences={"shop.gone_seq": 1}' 'facts.roles=["nobody"]' \
+    'facts.not_validated=[]' 'facts.schema_sha256="0"' 'facts.database.ctype="POSIX"')
+  refused "$bad" "shop.customers: 500 rows, 501 wanted"
+  has "shop.gone is not there; it had 3 rows" "$stderr"
+  has "shop.orders_new is there and was not when the backup was made" "$stderr"
+  has "extension hstore: version '1." "$stderr"
+  has "collation of the database: version " "$stderr"
+  has "3 large objects, 4 wanted" "$stderr"
+  has "sequence shop.gone_seq is not there" "$stderr"
+  has "role nobody is not there" "$stderr"
+  has "constraint not validated: shop.long_enough too" "$stderr"
+  has "the schema is not the one that was backed up" "$stderr"
+  has "the database has the character type 'C.UTF-8', not 'POSIX'" "$stderr"
+}
+
+@test "restore-verify: an empty database where an earlier backup had rows" {
+  local empty
+  cleared
+  sql "CREATE DATABASE empty_one"
+  empty=$(PGDATABASE=empty_one bin/pg-backup -q)
+  refused "$empty" "no table has a row; $GOOD had 2505"
+  # the first of all may be empty
+  mv "disk/$KEEL_ENV/manifests/$GOOD" aside
+  keel restore-verify "$empty"
+  mv aside "disk/$KEEL_ENV/manifests/$GOOD"
+  exits 0
+  sql "DROP DATABASE empty_one"
+}
+
+@test "restore-verify: a sequence behind its column, an index that does not hold all rows" {
+  local bad
+  cleared
+  bin/restore -q "$GOOD" --object database.dump --output dump
+  sed "s/setval('shop.orders_id_seq', 2000, true)/setval('shop.orders_id_seq', 1000, true)/" dump >behind
+  refused "$(forge "$GOOD" "$(id 7200)" database.dump=@behind)" "sequence shop.orders_id_seq is at 1000, shop.orders has 2000"
+  rm dump behind
+  # A function that is said to be immutable and is not: the index was right when it was built, and is not when it is checked.
+  sql "CREATE DATABASE fickle"
+  sql fickle "CREATE TABLE t (a int); INSERT INTO t SELECT generate_series(1, 1000);
+    CREATE FUNCTION f(i int) RETURNS text IMMUTABLE LANGUAGE sql AS \$\$ SELECT i::text || current_setting('application_name') \$\$;
+    CREATE INDEX ON t (f(a))"
+  bad=$(PGDATABASE=fickle bin/pg-backup -q)
+  keel restore-verify --level 4 "$bad"
+  exits 0
+  refused "$bad" "lacks matching index tuple"
+  sql "DROP DATABASE fickle"
+}
+
+@test "restore-verify: the newest event must be near the backup's time" {
+  local stale
+  cleared
+  sql "CREATE DATABASE quiet"
+  sql quiet "CREATE TABLE events (at timestamptz); INSERT INTO events VALUES (now() - interval '30 hours')"
+  stale=$(PGDATABASE=quiet KEEL_BACKUP_NEWEST="SELECT max(at) FROM events" bin/pg-backup -q)
+  KEEL_BACKUP_NEWEST="SELECT max(at) FROM events" refused "$stale" "30 h before the backup: KEEL_BACKUP_RPO is 24 h"
+  KEEL_BACKUP_RPO=31h KEEL_BACKUP_NEWEST="SELECT max(at) FROM events" keel restore-verify "$stale"
+  exits 0
+  KEEL_BACKUP_NEWEST="SELECT max(at) FROM events WHERE false" keel restore-verify "$stale"
+  exits 1
+  has "KEEL_BACKUP_NEWEST finds no event at all" "$stderr"
+  sql "DROP DATABASE quiet"
+}
+
+@test "restore-verify: another system's backup is not printed; the data itself is not called bad" {
+  local bad
+  cleared
+  bad=$(forge "$GOOD" "$(id 7200)" 'lineage="7000000000000000001"')
+  keel restore-verify --level 3 "$bad"
+  exits 1
+  is stdout "$output" ""
+  has "it is a backup of 7000000000000000001, and PostgreSQL of $KEEL_ENV is 7" "$stderr"
+  is verdict "$(verdict "$bad" | jq -r '[.ok, (.findings | length)] | tostring')" "[true,1]"
+  keel restore-verify --level 1 --lineage 7000000000000000001 "$bad"
+  exits 0
+  # where no server runs, the newest earlier backup tells
+  docker stop "$(docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=postgres)" >/dev/null
+  keel restore-verify --level 1 "$GOOD"
+  bin/start-base -q
+  exits 1
+  has "it is a backup of 7" "$stderr"
+  has ", and $bad is 7000000000000000001" "$stderr"
+}
+
+@test "restore-verify: --newest: of each kind the newest, and not yesterday's" {
+  local old
+  cleared
+  old=$(forge "$GOOD" "$(id 200000)")
+  keel restore-verify --newest --level 1
+  exits 0
+  is stdout "$output" "$GOOD"
+  rm -r "disk/$KEEL_ENV/verdicts"
+  mv "disk/$KEEL_ENV/manifests/$GOOD" aside
+  keel restore-verify --newest --level 1
+  mv aside "disk/$KEEL_ENV/manifests/$GOOD"
+  exits 1
+  is stdout "$output" ""
+  has "$old: is 56 h old, and the newest there is: KEEL_BACKUP_MAX_AGE=52h" "$stderr"
+  is verdict "$(verdict "$old" | jq -r '[.ok, (.findings | length)] | tostring')" "[true,1]"
+  keel restore-verify --level 1 "$old"
+  exits 0
+  keel restore-verify --newest "$old"
+  exits 2
+  mv "disk/$KEEL_ENV" aside
+  keel restore-verify --newest
+  mv aside "disk/$KEEL_ENV"
+  exits 1
+  has "restore-verify: error: $KEEL_ENV has no backup in file://$TREE/disk" "$stderr"
+}
+
+@test "restore-verify: longer than the RTO: exit 1, the data is well" {
+  cleared
+  KEEL_BACKUP_RTO=1ms keel restore-verify --level 1 "$GOOD"
+  exits 1
+  has "longer than KEEL_BACKUP_RTO=1ms" "$stderr"
+  is verdict "$(verdict "$GOOD" | jq -r '[.ok, (.findings | length)] | tostring')" "[true,1]"
+}
+
+@test "restore-verify: two stores: the verdict lies in both; a copy that is bad is named, and the other one tried" {
+  cleared
+  mkdir second
+  cp -R disk/. second
+  KEEL_BACKUP_STORES="file://$TREE/disk file://$TREE/second" keel restore-verify --level 1 "$GOOD"
+  exits 0
+  is both "$(cat {disk,second}/"$KEEL_ENV/verdicts/$GOOD/"* | jq -rR 'select(startswith(" \"ok\""))')" $' "ok": true,\n "ok": true,'
+  rm -r {disk,second}/"$KEEL_ENV/verdicts"
+  printf X | dd of="$(object "$GOOD" database.dump)" bs=1 seek=70000 conv=notrunc status=none
+  KEEL_BACKUP_STORES="file://$TREE/disk file://$TREE/second" keel restore-verify --level 1 "$GOOD"
+  cp -R second/"$KEEL_ENV"/objects disk/"$KEEL_ENV"
+  exits 1
+  has "restore-verify: error: $GOOD: file://$TREE/disk/$KEEL_ENV/objects/$GOOD/database.dump.zst.age: payload: chunk 1" "$stderr"
+  hasnt "file://$TREE/second" "$stderr"
+  is "the bad one" "$(verdict "$GOOD" | jq .ok)" false
+  is "the good one" "$(sed '$d' second/"$KEEL_ENV/verdicts/$GOOD/"* | jq .ok)" true
+  rm -r second/"$KEEL_ENV/manifests"
+  KEEL_BACKUP_STORES="file://$TREE/disk file://$TREE/second" keel restore-verify --level 1 "$GOOD"
+  exits 0
+  has "restore-verify: warning: $GOOD is not in file://$TREE/second" "$stderr"
+  rm -r second
+}
+
+@test "restore-verify: keys that do not open it say nothing against it: exit 65, no verdict" {
+  cleared
+  .venv/bin/python -c 'import sys; sys.path.insert(0, "lib"); from keel import age_crypt; print(age_crypt.new_identity()[0])' >other
+  chmod 600 other
+  KEEL_BACKUP_IDENTITY=other keel restore-verify "$GOOD"
+  exits 65
+  is stdout "$output" ""
+  has "$GOOD: database.dump.zst.age, globals.sql.zst.age, server.json.zst.age: no identity of other opens them" "$stderr"
+  [ ! -e "disk/$KEEL_ENV/verdicts/$GOOD" ]
+  rm other
+}
+
+@test "restore-verify: another major version: exit 78, no verdict" {
+  local newer
+  cleared
+  newer=$(forge "$GOOD" "$(id 7200)" facts.server.version_num=180001 'facts.server.version="18.1"')
+  keel restore-verify "$newer"
+  exits 78
+  has "the backup is of PostgreSQL 18.1, " "$stderr"
+  has "an image of version 18" "$stderr"
+  [ ! -e "disk/$KEEL_ENV/verdicts/$newer" ]
+  is left "$(left_over)" ""
+}
+
+@test "restore-verify: no disk, no engine, not an id, none there; a rehearsal does nothing" {
+  cleared
+  KEEL_MIN_FREE_DISK=900000t keel restore-verify "$GOOD"
+  exits 1
+  is stdout "$output" ""
+  has "restore-verify: error: not enough disk: " "$stderr"
+  wants_an_engine restore-verify "$GOOD"
+  keel restore-verify nonsense
+  exits 65
+  has "'nonsense' is not a backup id" "$stderr"
+  keel restore-verify 20010101T000000Z-pg-00000000
+  exits 65
+  has "file://$TREE/disk: there is no $KEEL_ENV/manifests/20010101T000000Z-pg-00000000" "$stderr"
+  keel restore-verify -n "$GOOD"
+  exits 0
+  is stdout "$output" "$GOOD"
+  has "restore-verify: would: restore $GOOD from file://$TREE/disk" "$stderr"
+  [ ! -e "disk/$KEEL_ENV/verdicts/$GOOD" ]
+  # a whole pipe can be rehearsed
+  local planned=20990102T031500Z-pg-1a2b3c4d
+  keel restore-verify -n $planned
+  exits 0
+  is stdout "$output" $planned
+  has "restore-verify: would: restore $planned, which is not there, beside everything" "$stderr"
+}
+
+@test "restore-verify: told to end, it ends and cleans up" {
+  cleared
+  bin/restore-verify "$GOOD" >out 2>log 3>&- &
+  local first=$!
+  until docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=scratch | grep -q .; do kill -0 $first; done
+  kill -TERM $first
+  local code=0
+  wait $first || code=$?
+  is code $code 143
+  has "restore-verify: interrupted by SIGTERM" "$(cat log)"
+  is stdout "$(cat out)" ""
+  is left "$(left_over)" ""
+  [ ! -e "disk/$KEEL_ENV/verdicts/$GOOD" ]
+  has '"step": "failed"' "$(tail -n 1 "state/$KEEL_ENV/history")"
+}
+
+@test "restore-verify: one at a time, beside a backup; what a killed one left goes with the next" {
+  cleared
+  bin/restore-verify "$GOOD" >out 2>log 3>&- &
+  local first=$!
+  until docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=scratch | grep -q .; do kill -0 $first; done
+  kill -STOP $first
+  keel restore-verify --level 0 "$GOOD"
+  exits 75
+  has "restore-verify: error: restore-verify of $KEEL_ENV is locked by pid $first: restore-verify since 20" "$stderr"
+  keel pg-backup
+  exits 0
+  kill -9 $first
+  wait $first || true
+  [ -n "$(left_over)" ]
+  [ ! -s out ]
+  until keel restore-verify "$GOOD"; [ "$status" -ne 75 ]; do :; done
+  exits 0
+  is left "$(left_over)" ""
+}

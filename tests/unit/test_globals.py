@@ -1,0 +1,61 @@
+"""The statements of pg_dumpall --globals-only: none is torn apart, and a restore takes those that it should."""
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keel import globals
+
+DUMP = '''--
+-- Roles
+--
+
+SET default_transaction_read_only = off;
+
+CREATE ROLE events;
+ALTER ROLE events WITH SUPERUSER LOGIN PASSWORD 'SCRAM-SHA-256$4096:x';
+CREATE ROLE "Odd ""role";
+ALTER ROLE "Odd ""role" WITH NOSUPERUSER PASSWORD 'it''s';
+COMMENT ON ROLE "Odd ""role" IS 'two lines
+CREATE ROLE trap;
+CREATE TABLESPACE trap';
+CREATE ROLE reader;
+ALTER ROLE reader SET search_path TO 'shop';
+GRANT reader TO "Odd ""role" WITH ADMIN OPTION, INHERIT TRUE GRANTED BY events;
+GRANT reader TO events GRANTED BY "Odd ""role";
+CREATE TABLESPACE fast OWNER reader LOCATION '/mnt/fast';
+ALTER TABLESPACE fast SET (seq_page_cost=2);
+GRANT ALL ON TABLESPACE fast TO reader;
+'''
+
+
+def test_statements_keep_what_is_quoted_together() -> None:
+    found = list(globals.statements(DUMP))
+    assert len(found) == 13 and found[0] == "SET default_transaction_read_only = off;"
+    assert "two lines\nCREATE ROLE trap;\nCREATE TABLESPACE trap';" in found[5]
+
+
+def test_everything_but_the_first_role_and_tablespaces() -> None:
+    all_of_it = globals.everything(DUMP, "events")
+    assert all_of_it.roles == ('Odd "role', "reader") and all_of_it.tablespaces == ("fast",)
+    assert "CREATE ROLE events" not in all_of_it.sql and "ALTER ROLE events WITH SUPERUSER" in all_of_it.sql
+    assert "GRANTED BY events;" in all_of_it.sql and "fast" not in all_of_it.sql
+
+
+def test_only_the_roles_that_are_missing() -> None:
+    some = globals.missing(DUMP, ["events", "reader"])
+    assert some.roles == ('Odd "role',)
+    assert "ROLE events" not in some.sql and "ROLE reader" not in some.sql and "TO events" not in some.sql
+    assert 'GRANT reader TO "Odd ""role" WITH ADMIN OPTION, INHERIT TRUE;' in some.sql and "GRANTED" not in some.sql
+    assert globals.missing(DUMP, ["events", "reader", 'Odd "role']).roles == ()
+
+
+@pytest.mark.parametrize("written, meant", [("reader", "reader"), ('"Odd ""role"', 'Odd "role'), ('"a.b"', "a.b")])
+def test_names(written: str, meant: str) -> None:
+    assert globals.name(written) == meant
+
+
+@given(st.lists(st.text(alphabet="ab'\"\n;-\\ ", max_size=12), max_size=8))
+def test_no_comment_is_torn_apart(texts: list[str]) -> None:
+    """Whatever stands in a comment, each statement comes out as it went in."""
+    each = [f"COMMENT ON ROLE r IS '{t.replace(chr(39), chr(39) * 2)}';" for t in texts]
+    assert list(globals.statements("".join(f"{s}\n" for s in each))) == each

@@ -1,0 +1,274 @@
+"""A backup that was tampered with or has rotted: never read as if it were well, and the object is named. Real keys, a folder store."""
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from keel import age_crypt, age_keys, manifest, pack, recover, schema, settings, signed, trial
+from keel.manifest import Manifest, Verdict
+from keel.recover import Found
+from keel.stop import DATA, Stop
+from keel.store_file import Folder, open_folder
+
+ENV, CHUNK, NONCE = "production", 65536 + 16, 16
+FIRST, SECOND = "20260301T031500Z-pg-00000001", "20260302T031500Z-pg-00000002"
+VARIABLES = schema.load(settings.ROOT / "compose" / "example.env")
+LINEAGE = "7301234567890123456"
+
+
+class Place:
+    """A store with two backups of two objects each, and the settings of a host that may open them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        pem, line = signed.new_key("tests")
+        self.secret, recipient = age_crypt.new_identity()
+        for name, text in (("sign.pem", pem), ("signers", line), ("identity", f"{self.secret}\n"), ("recipients", f"{recipient}\n")):
+            (folder / name).write_text(text)
+            (folder / name).chmod(0o600)
+        (folder / "store").mkdir()
+        self.store: Folder = open_folder(str(folder / "store"))
+        self.key = signed.load_key(folder / "sign.pem")
+        self.settings = settings.Settings(ENV, {
+            "KEEL_STATE": str(folder / "state"), "KEEL_BACKUP_STORES": self.store.url, "KEEL_BACKUP_SIGNERS": str(folder / "signers"),
+            "KEEL_BACKUP_IDENTITY": str(folder / "identity"), "KEEL_BACKUP_SIGN_KEY": str(folder / "sign.pem")}, {}, VARIABLES)
+        self.contents = {"database.dump": os.urandom(3 * 65536 + 500), "globals.sql": b"CREATE ROLE reader;\n"}
+        for ident in (FIRST, SECOND):
+            self.make(ident)
+
+    def make(self, ident: str) -> None:
+        to, parts = age_keys.recipients_file(self.folder / "recipients"), []
+        for name, content in self.contents.items():
+            packing = pack.Packing(name, iter([content]), to)
+            self.store.upload(f"{ENV}/objects/{ident}/{packing.name}", packing.chunks)
+            parts.append(packing.part())
+        when = f"{ident[:4]}-{ident[4:6]}-{ident[6:8]}T{ident[9:11]}:{ident[11:13]}:{ident[13:15]}Z"
+        manifest.write(self.store, Manifest(ident, "pg", f"{ident[:16]}-00000000", ENV, "db1", when, when, LINEAGE, tuple(parts), "daily",
+                                            tuple(str(r) for r in to), "evenkeel 1"), self.key)
+
+    def object(self, name: str = "database.dump", ident: str = SECOND) -> Path:
+        return self.folder / "store" / ENV / "objects" / ident / f"{name}.zst.age"
+
+    def signature(self, ident: str = SECOND) -> Path:
+        return self.folder / "store" / ENV / "manifests" / ident
+
+    def read(self, ident: str = SECOND) -> dict[str, bytes]:
+        """As restore does."""
+        found, keys = recover.find(self.settings, ident), recover.identities(self.settings)
+        return {p.name.removesuffix(".zst.age"): b"".join(found.content(p, keys)) for p in found.manifest.objects}
+
+    def verify(self, ident: str = SECOND) -> trial.Trial:
+        """As restore-verify --level 1 does."""
+        tried = trial.begin(self.settings, ident, ())
+        trial.carry_out(self.settings, tried, trial.Wanted(level=1, lineage=LINEAGE))
+        trial.record(self.settings, tried, self.key)
+        return tried
+
+    def verdicts(self, ident: str = SECOND) -> list[Verdict]:
+        return manifest.verdicts(self.store, ENV, signed.trusted(self.folder / "signers"))[0].get(ident, [])
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def cut(size: Callable[[int], int]) -> Callable[[Place], None]:
+    """Truncate the dump, or lengthen it, and nothing else."""
+    def change(p: Place) -> None:
+        path = p.object()
+        os.truncate(path, size(path.stat().st_size))
+    return change
+
+
+def cut_and_signed(at: int) -> Callable[[Place], None]:
+    """Truncate the dump at a chunk boundary (and so many bytes beyond), and sign a manifest with the sizes as they now are."""
+    def change(p: Place) -> None:
+        path = p.object()
+        data = path.read_bytes()
+        start = data.index(b"\n---") + data[data.index(b"\n---") + 1:].index(b"\n") + 2 + NONCE
+        path.write_bytes(data[:start + at])
+        old = manifest.read(p.store, ENV, SECOND, signed.trusted(p.folder / "signers"))
+        p.store.delete(f"{ENV}/manifests/{SECOND}")
+        parts = tuple(dataclasses.replace(o, size=start + at) if o.name.startswith("database") else o for o in old.objects)
+        manifest.write(p.store, dataclasses.replace(old, objects=parts, digest=""), p.key)
+    return change
+
+
+def flip(path: Callable[[Place], Path], at: Callable[[bytes], int]) -> Callable[[Place], None]:
+    """Change one bit of one byte."""
+    def change(p: Place) -> None:
+        data = bytearray(path(p).read_bytes())
+        data[at(data)] ^= 1
+        path(p).write_bytes(data)
+    return change
+
+
+def swap(p: Place) -> None:
+    one, two = p.object(), p.object("globals.sql")
+    one_data, two_data = one.read_bytes(), two.read_bytes()
+    one.write_bytes(two_data)
+    two.write_bytes(one_data)
+
+
+def swap_same_size(p: Place) -> None:
+    """With the same object of another backup: all that is wrong is whose it is."""
+    one, other = p.object(), p.object(ident=FIRST)
+    one_data, other_data = one.read_bytes(), other.read_bytes()
+    assert len(one_data) == len(other_data)
+    one.write_bytes(other_data)
+    other.write_bytes(one_data)
+
+
+def sealed_anew(p: Place) -> None:
+    """What anybody can do who knows the public key: other content, well sealed, in the same size."""
+    size = p.object().stat().st_size
+    packing = pack.Packing("database.dump", iter([os.urandom(3 * 65536 + 500)]), age_keys.recipients_file(p.folder / "recipients"))
+    p.object().write_bytes(b"".join(packing.chunks))
+    assert p.object().stat().st_size == size
+
+
+def replay(p: Place) -> None:
+    shutil.copy(p.signature(FIRST), p.signature())
+
+
+def strange(p: Place) -> None:
+    p.object().with_name("more.zst.age").write_bytes(b"x")
+
+
+def other_signer(p: Place) -> None:
+    pem, _ = signed.new_key("somebody")
+    (p.folder / "theirs.pem").write_text(pem)
+    (p.folder / "theirs.pem").chmod(0o600)
+    old = manifest.read(p.store, ENV, SECOND, signed.trusted(p.folder / "signers"))
+    p.store.delete(f"{ENV}/manifests/{SECOND}")
+    manifest.write(p.store, dataclasses.replace(old, digest=""), signed.load_key(p.folder / "theirs.pem"))
+
+
+DUMP, ROLES, SIGNED = "database.dump.zst.age", "globals.sql.zst.age", f"manifests/{SECOND}"
+BODY = (-1, 0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK - 1, 2 * CHUNK, 2 * CHUNK + 1, 3 * CHUNK - 1, 3 * CHUNK, 3 * CHUNK + 1)
+OBJECT_CASES = {
+    **{f"cut at {n} of the payload": (cut_and_signed(n), DUMP) for n in BODY},
+    "a byte short": (cut(lambda n: n - 1), DUMP),
+    "a byte long": (cut(lambda n: n + 1), DUMP),
+    "empty": (cut(lambda n: 0), DUMP),
+    "a bit of the header's version": (flip(Place.object, lambda d: 0), DUMP),
+    "a bit of the header's key": (flip(Place.object, lambda d: d.index(b"X25519 ") + 12), DUMP),
+    "a bit of the header's mac": (flip(Place.object, lambda d: d.index(b"\n---") + 10), DUMP),
+    "a bit of the first chunk": (flip(Place.object, lambda d: d.index(b"\n---") + 100), DUMP),
+    "a bit of a middle chunk": (flip(Place.object, lambda d: len(d) // 2), DUMP),
+    "a bit of the last byte": (flip(Place.object, lambda d: len(d) - 1), DUMP),
+    "a bit of the smaller object": (flip(lambda p: p.object("globals.sql"), lambda d: len(d) - 1), ROLES),
+    "two objects swapped": (swap, DUMP),
+    "swapped with another backup's": (swap_same_size, DUMP),
+    "sealed anew by somebody": (sealed_anew, DUMP),
+    "an object is gone": (lambda p: p.object("globals.sql").unlink(), ROLES),
+    "an object more": (strange, "more.zst.age"),
+}
+MANIFEST_CASES = {
+    "a bit of the manifest": (flip(Place.signature, lambda d: d.index(b"db1")), SIGNED),
+    "a bit of the signature": (flip(Place.signature, lambda d: d.rindex(b"=") - 20), SIGNED),
+    "the manifest cut": (lambda p: os.truncate(p.signature(), p.signature().stat().st_size - 10), SIGNED),
+    "an old manifest replayed": (replay, SIGNED),
+    "signed by somebody else": (other_signer, SIGNED),
+    "no manifest": (lambda p: p.signature().unlink(), SIGNED),
+}
+
+
+def test_what_is_well_is_read(place: Place) -> None:
+    """The control: nothing of this is refused, and the verdict is good."""
+    assert place.read() == place.contents
+    tried = place.verify()
+    assert tried.well and [v.ok for v in place.verdicts()] == [True]
+    assert set(place.verdicts()[0].seconds) == {"find", "download"}
+
+
+def test_two_verdicts_within_a_second(place: Place) -> None:
+    for _ in range(3):
+        assert place.verify().well
+    assert len({v.time for v in place.verdicts()}) == 3
+
+
+@pytest.mark.parametrize("case", OBJECT_CASES)
+def test_a_bad_object(place: Place, case: str) -> None:
+    change, named = OBJECT_CASES[case]
+    change(place)
+    with pytest.raises(Stop) as stop:
+        place.read()
+    assert stop.value.code == DATA and named in stop.value.message and SECOND in stop.value.message, stop.value.message
+    tried = place.verify()
+    assert not tried.well and any(named in line for line in tried.findings()), tried.findings()
+    assert [(v.ok, any(named in line for line in v.findings)) for v in place.verdicts()] == [(False, True)]
+    if case != "swapped with another backup's":
+        assert place.verify(FIRST).well
+
+
+@pytest.mark.parametrize("case", MANIFEST_CASES)
+def test_a_bad_manifest(place: Place, case: str) -> None:
+    change, named = MANIFEST_CASES[case]
+    change(place)
+    for attempt in (place.read, place.verify):
+        with pytest.raises(Stop) as stop:
+            attempt()
+        assert stop.value.code == DATA and named in stop.value.message, stop.value.message
+        assert place.store.url in stop.value.message or attempt == place.read
+    assert place.verdicts() == []
+
+
+def test_keys_that_do_not_open_it(place: Place) -> None:
+    (place.folder / "identity").write_text(f"{age_crypt.new_identity()[0]}\n")
+    with pytest.raises(Stop) as stop:
+        place.read()
+    assert stop.value.code == DATA and DUMP in stop.value.message
+    with pytest.raises(Stop) as stop:
+        place.verify()
+    assert stop.value.code == DATA and DUMP in stop.value.message and ROLES in stop.value.message
+    assert place.verdicts() == []
+
+
+def test_one_of_several_identities_is_enough(place: Place) -> None:
+    (place.folder / "identity").write_text(f"{age_crypt.new_identity()[0]}\n{place.secret}\n")
+    assert place.verify().well
+
+
+def test_the_newest_of_each_kind(place: Place) -> None:
+    assert trial.newest(place.settings, ()) == [SECOND]
+    with pytest.raises(Stop) as stop:
+        trial.newest(settings.Settings("staging", place.settings.values, {}, VARIABLES), ())
+    assert stop.value.code == 1
+
+
+def test_a_copy_that_is_bad_does_not_spoil_the_other(place: Place) -> None:
+    shutil.copytree(place.folder / "store", place.folder / "second")
+    flip(Place.object, lambda d: len(d) // 2)(place)
+    both = f"{place.store.url} file://{place.folder / 'second'}"
+    place.settings.values["KEEL_BACKUP_STORES"] = both
+    tried = place.verify()
+    assert not tried.well and list(tried.faults) == [place.store.url]
+    second = open_folder(str(place.folder / "second"))
+    good = manifest.verdicts(second, ENV, signed.trusted(place.folder / "signers"))[0][SECOND]
+    assert [v.ok for v in place.verdicts()] == [False] and [v.ok for v in good] == [True]
+    place.settings.values["KEEL_BACKUP_STORES"] = f"file://{place.folder / 'second'} {place.store.url}"
+    assert isinstance(recover.find(place.settings, SECOND), Found)
+
+
+def test_late_is_told_apart_from_bad(place: Place) -> None:
+    from keel import expected
+
+    old = trial.begin(place.settings, SECOND, ()).manifest
+    assert expected.late(place.settings, old, 1.0, newest=False) == []
+    assert any("KEEL_BACKUP_MAX_AGE=52h" in line for line in expected.late(place.settings, old, 1.0, newest=True))
+    assert any("KEEL_BACKUP_RTO=4h" in line for line in expected.late(place.settings, old, 4 * 3600 + 1, newest=False))
+    today = dataclasses.replace(old, created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    assert expected.late(place.settings, today, 1.0, newest=True) == []
+
+
+def test_what_two_times_the_data_would_take(place: Place) -> None:
+    from keel import expected
+
+    said = expected.outlook(place.settings, {"find": 1, "start": 4, "globals": 1, "restore": 60, "checks": 6})
+    assert said == "72.0 s (RTO 4h: 0.5 %; 2 times the data about 2 min, 10 times the data about 11 min)"
