@@ -1,4 +1,4 @@
-"""The container engine: what runs where, its logs, and the few things we ask it to do (docker SDK)."""
+"""The container engine: what runs where, its logs, and the few things we ask it to do (docker SDK). `images` is what it stores."""
 import contextlib
 import functools
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def client(timeout: int = 60) -> Any:
     import docker
     from docker.utils import kwargs_from_env
 
-    with _reachable():
+    with reachable():
         return docker.APIClient(timeout=timeout, version="auto", **kwargs_from_env())
 
 
@@ -45,15 +45,22 @@ def warm_up() -> None:
     import docker.utils  # noqa: F401
 
 
-@contextlib.contextmanager
-def _reachable() -> Iterator[None]:
+def errors() -> Any:
+    """The SDK's exceptions, imported when they are wanted."""
     import docker.errors
+
+    return docker.errors
+
+
+@contextlib.contextmanager
+def reachable() -> Iterator[None]:
+    """Calls to the engine. Raises Stop 69 when it does not answer, and what the SDK raises for an answer that is no."""
     import requests
 
     try:
         yield
-    except (docker.errors.DockerException, requests.RequestException) as e:
-        if isinstance(e, docker.errors.APIError):
+    except (errors().DockerException, requests.RequestException) as e:
+        if isinstance(e, errors().APIError):
             if e.status_code == 409 and "is not running" in str(e.explanation):
                 raise Stop(f"the engine: {e.explanation}", UNAVAILABLE, "it ended meanwhile: see its log") from None
             raise
@@ -63,7 +70,7 @@ def _reachable() -> Iterator[None]:
 def replicas(settings: Settings, colour: str = "") -> list[Replica]:
     """The application's containers of this environment, by name; all colours unless one is named."""
     labels = [f"keel.env={settings.env}", "keel.role=app"] + ([f"keel.colour={colour}"] if colour else [])
-    with _reachable():
+    with reachable():
         found = client().containers(all=True, filters={"label": labels})
     return sorted((_replica(settings, c) for c in found), key=lambda r: r.name)
 
@@ -77,33 +84,31 @@ def _replica(settings: Settings, c: dict[str, Any]) -> Replica:
 
 def migrations(settings: Settings) -> list[Replica]:
     """The containers that run migrations of this environment, or were made for that and never started."""
-    with _reachable():
+    with reachable():
         found = client().containers(all=True, filters={"label": [f"keel.env={settings.env}", "keel.role=migrate"]})
     return [_replica(settings, c) for c in found]
 
 
 def developing(settings: Settings) -> list[str]:
     """The ids of containers that start-dev made for this environment, whether they run or were left by Ctrl-C."""
-    with _reachable():
+    with reachable():
         found = client().containers(all=True, filters={"label": [f"keel.env={settings.env}", "keel.role=app-dev"]})
     return [str(c["Id"]) for c in found]
 
 
 def inspect(container: str) -> dict[str, Any]:
     """All that the engine knows of a container. Raises Stop 1 when there is none of that name."""
-    import docker.errors
-
-    with _reachable():
+    with reachable():
         try:
             return dict(client().inspect_container(container))
-        except docker.errors.NotFound:
+        except errors().NotFound:
             raise Stop(f"{container}: there is no such container", NO) from None
 
 
 def service(settings: Settings, name: str) -> dict[str, Any] | None:
     """The container of a base service (`postgres`, `nginx`, …) as listed, running or not; None when there is none."""
     labels = [f"com.docker.compose.project={settings.project}", f"com.docker.compose.service={name}"]
-    with _reachable():
+    with reachable():
         found = client().containers(all=True, filters={"label": labels})
     return dict(found[0]) if found else None
 
@@ -116,31 +121,14 @@ def publishes(container: str) -> set[int]:
 
 def logs(container: str, tail: int = 20) -> list[str]:
     """The last lines that a container wrote."""
-    with _reachable():
+    with reachable():
         text: bytes = client().logs(container, tail=tail)
     return text.decode(errors="replace").splitlines()
 
 
-def image(handle: str) -> dict[str, Any] | None:
-    """An image by `name@sha256:…`, looked for as a repository digest and then as the id of an image built here; None when absent."""
-    import docker.errors
-
-    names = [handle] + ([handle.partition("@")[2]] if "@" in handle else [])
-    with _reachable():
-        for name in names:
-            try:
-                return dict(client().inspect_image(name))
-            except docker.errors.ImageNotFound:
-                continue
-            except docker.errors.APIError as e:
-                if e.status_code != 400:  # 400: not a reference at all
-                    raise
-    return None
-
-
 def execute(container: str, argv: list[str]) -> tuple[int, str]:
     """Run a program inside a container: its exit code and all that it wrote."""
-    with _reachable():
+    with reachable():
         api = client()
         call = api.exec_create(container, argv)["Id"]
         output: bytes = api.exec_start(call)
@@ -149,7 +137,7 @@ def execute(container: str, argv: list[str]) -> tuple[int, str]:
 
 def processes(container: str) -> list[tuple[int, str]]:
     """The processes of a container: pid on the host and title."""
-    with _reachable():
+    with reachable():
         table = client().top(container, "-eo pid,args")
     return [(int(row[0]), row[1]) for row in table["Processes"]]
 
@@ -160,7 +148,7 @@ def keep_alive(container: str) -> None:
         return
     if inspect(container)["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped":
         return
-    with _reachable():
+    with reachable():
         client().update_container(container, restart_policy={"Name": "unless-stopped"})
 
 
@@ -168,17 +156,15 @@ def stop(containers: list[str]) -> dict[str, int]:
     """Stop containers side by side, each within its own grace, and remove them; their exit codes by id (137: it had to be killed)."""
     from concurrent.futures import ThreadPoolExecutor
 
-    import docker.errors
-
     def one(container: str) -> int:
         code = 0
         try:
             client().stop(container)
             code = int(client().inspect_container(container)["State"]["ExitCode"])
             client().remove_container(container, force=True)
-        except docker.errors.APIError as e:
+        except errors().APIError as e:
             if e.status_code == 409:  # `docker compose run --rm`, whose container it is, removes it just now
-                with contextlib.suppress(docker.errors.NotFound):
+                with contextlib.suppress(errors().NotFound):
                     client().wait(container, condition="removed")
             elif e.status_code != 404:
                 raise
@@ -188,50 +174,24 @@ def stop(containers: list[str]) -> dict[str, int]:
         for container in containers:
             run.dry(f"stop and remove {container[:12]}")
         return {}
-    with _reachable(), ThreadPoolExecutor(max_workers=8) as pool:
+    with reachable(), ThreadPoolExecutor(max_workers=8) as pool:
         return dict(zip(containers, pool.map(one, containers), strict=True))
-
-
-def image_ids() -> set[str]:
-    """The ids of all images on this host, whole: the engine itself also takes the first digits of one for its name."""
-    with _reachable():
-        return set(client().images(quiet=True, all=True))
-
-
-def remove_image(image_id: str) -> None:
-    """Remove an image. Raises Stop 1 when a container uses it."""
-    import docker.errors
-
-    if run.dry:
-        run.dry(f"remove image {image_id}")
-        return
-    with _reachable():
-        try:
-            client().remove_image(image_id, force=True)
-        except docker.errors.APIError as e:
-            raise Stop(f"{image_id}: {e.explanation}", NO) from None
 
 
 def root() -> Path | None:
     """Where the engine keeps images and volumes; None when that is not on this host."""
-    with _reachable():
+    with reachable():
         path = Path(client().info()["DockerRootDir"])
     return path if path.exists() else None
 
 
 def facts() -> dict[str, Any]:
     """What the engine says of itself: its answers to `info` and `version` in one."""
-    with _reachable():
+    with reachable():
         return {**client(5).version(), **client(5).info()}
 
 
 def published() -> dict[int, dict[str, Any]]:
     """The running containers by the TCP port of this host that they publish."""
-    with _reachable():
+    with reachable():
         return {p["PublicPort"]: c for c in client(5).containers() for p in c["Ports"] if p.get("PublicPort") and p["Type"] == "tcp"}
-
-
-def images_in_use() -> set[str]:
-    """The ids of the images of all containers, running or not."""
-    with _reachable():
-        return {c["ImageID"] for c in client().containers(all=True)}

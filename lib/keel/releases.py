@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keel import engine, health, run, state
+from keel import engine, health, images, run, state
 from keel.engine import Replica
 from keel.settings import Settings
 from keel.stop import DATA, NO, Stop
@@ -32,7 +32,7 @@ def by_digest(image: str) -> str:
 
 def image_here(image: str) -> dict[str, Any]:
     """What the engine knows of an image. Raises Stop 65 as by_digest, Stop 1 for one that is not on this host."""
-    found = engine.image(by_digest(image))
+    found = images.find(by_digest(image))
     if found is None and run.dry:  # the rehearsal of a build made none: take it for a good one
         return {"Id": image.partition("@")[2], "Config": {"User": "1000", "Healthcheck": {"Test": ["CMD"]}}}
     if found is None:
