@@ -17,7 +17,7 @@ setup() {
 # The arguments that a command cannot do without, and that are well.
 arguments() {
   case $1 in
-    with-lock) echo "test true" ;;
+    with-lock | with-report) echo "test true" ;;
     maintenance) echo on ;;
     pull-image | migrate | start-release) echo "events@sha256:$(printf '%064d' 0)" ;;
     health-wait | smoke-test | swap-upstream | stop-release) echo 20260102T030405Z-1a2b3c4 ;;
@@ -92,7 +92,7 @@ has_text() { [[ $1 == *"$2"* ]]; }
 
 @test "manners: too many or wrong arguments are usage" {
   for name in "${COMMANDS[@]}"; do
-    case " ${FILTERS[*]} with-lock " in *" $name "*) continue ;; esac
+    case " ${FILTERS[*]} with-lock with-report " in *" $name "*) continue ;; esac
     keel "$name" one two three
     must "$name" "exits $status" same "$status" 2
     must "$name" "writes on stdout: $output" empty "$output"
@@ -157,6 +157,7 @@ $name: hint: did you mean development?"
   for name in "${COMMANDS[@]}"; do
     # These are for just that, or only report or stop.
     case " ${ENVLESS[*]} env-check doctor make-secrets dev-cert status releases logs stop-base backups " in *" $name "*) continue ;; esac
+    case $name in with-report | backup-metrics) continue ;; esac
     # shellcheck disable=SC2046
     keel "$name" $(arguments "$name")
     must "$name" "exits $status" same "$status" 78
@@ -175,7 +176,7 @@ $name: hint: did you mean development?"
   for name in "${COMMANDS[@]}"; do
     # These have no state, or only report, must stop things whatever is wrong, or may run on a host that deploys nothing.
     case " ${ENVLESS[*]} doctor make-secrets dev-cert status releases logs stop-base health-wait " in *" $name "*) continue ;; esac
-    case $name in with-lock | store-check | backups | backup-prune) continue ;; esac
+    case $name in with-lock | with-report | store-check | backups | backup-prune | backup-metrics) continue ;; esac
     # shellcheck disable=SC2046
     keel "$name" $(arguments "$name")
     must "$name" "exits $status" same "$status" 78
