@@ -139,7 +139,7 @@ $B"
   exits 0
   is first "${lines[0]}" 20260102T031500Z-pg-1a2b3c4d
   [[ ${lines[1]} =~ ^[0-9]{8}T[0-9]{6}Z-files-[0-9a-f]{8}$ ]]
-  has "files-backup: would: store compose/development.env compose/development.yml secrets/development.env secrets/tls/development " "$stderr"
+  has "files-backup: would: store compose/development.env compose/development.yml secrets/development.env " "$stderr"
   has " up as ${lines[1]} in file://$TREE/disk" "$stderr"
   is "what there is" "$(find . -path ./lib -prune -o -print | sort)" "$before"
 }

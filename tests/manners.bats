@@ -17,7 +17,7 @@ setup() {
 # The arguments that a command cannot do without, and that are well.
 arguments() {
   case $1 in
-    with-lock) echo "test true" ;;
+    with-lock | with-report) echo "test true" ;;
     maintenance) echo on ;;
     backup-keys) echo list ;;
     backup-release) echo 20260102T031500Z-pg-1a2b3c4d because ;;
@@ -97,7 +97,7 @@ has_text() { [[ $1 == *"$2"* ]]; }
 
 @test "manners: too many or wrong arguments are usage" {
   for name in "${COMMANDS[@]}"; do
-    case " ${FILTERS[*]} with-lock " in *" $name "*) continue ;; esac
+    case " ${FILTERS[*]} with-lock with-report " in *" $name "*) continue ;; esac
     keel "$name" one two three
     must "$name" "exits $status" same "$status" 2
     must "$name" "writes on stdout: $output" empty "$output"
@@ -162,7 +162,7 @@ $name: hint: did you mean development?"
   for name in "${COMMANDS[@]}"; do
     # These are for just that, or only report or stop.
     case " ${ENVLESS[*]} env-check doctor make-secrets dev-cert status releases logs stop-base " in *" $name "*) continue ;; esac
-    case $name in backups | backup-keys) continue ;; esac
+    case $name in backups | backup-keys | with-report | backup-metrics) continue ;; esac
     # shellcheck disable=SC2046
     keel "$name" $(arguments "$name")
     must "$name" "exits $status" same "$status" 78
@@ -181,7 +181,7 @@ $name: hint: did you mean development?"
   for name in "${COMMANDS[@]}"; do
     # These have no state, or only report, must stop things whatever is wrong, or may run on a host that deploys nothing.
     case " ${ENVLESS[*]} doctor make-secrets dev-cert status releases logs stop-base health-wait " in *" $name "*) continue ;; esac
-    case $name in with-lock | store-check | backups | backup-prune | backup-release | backup-keys) continue ;; esac
+    case $name in with-lock | with-report | store-check | backups | backup-*) continue ;; esac
     # shellcheck disable=SC2046
     keel "$name" $(arguments "$name")
     must "$name" "exits $status" same "$status" 78

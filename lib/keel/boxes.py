@@ -2,7 +2,7 @@
 import contextlib
 from typing import Any
 
-from keel.engine import HINT, _reachable, client
+from keel.engine import HINT, client, reachable
 from keel.stop import UNAVAILABLE, Stop
 
 
@@ -12,7 +12,7 @@ def create(name: str, image: str, labels: dict[str, str], binds: list[str], **mo
     import docker.errors
 
     network, volumes, caps = more.pop("network", "none"), more.pop("volumes", []), more.pop("caps", [])
-    with _reachable():
+    with reachable():
         api = client()
         config = api.create_host_config(binds=binds, cap_drop=["ALL"], cap_add=caps, security_opt=["no-new-privileges:true"], init=True,
                                         network_mode=network, tmpfs={"/tmp": "mode=1777"}, read_only=True)
@@ -29,13 +29,13 @@ def remove(container: str) -> None:
     """Kill and remove a container that may be gone, with its nameless volumes."""
     import docker.errors
 
-    with _reachable(), contextlib.suppress(docker.errors.NotFound):
+    with reachable(), contextlib.suppress(docker.errors.NotFound):
         client().remove_container(container, force=True, v=True)
 
 
 def discard(label: str, value: str) -> None:
     """Kill and remove every container that has this label."""
-    with _reachable():
+    with reachable():
         found = client().containers(all=True, filters={"label": f"{label}={value}"})
     for c in found:
         remove(c["Id"])

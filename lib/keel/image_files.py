@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from keel import cli, engine, proxy, releases, run
+from keel import cli, images, proxy, releases, run
 from keel.pack import Reader
 from keel.settings import Settings
 from keel.stop import DATA, NO, UNAVAILABLE, Stop
@@ -27,13 +27,13 @@ def wanted(settings: Settings) -> dict[str, str]:
     return found
 
 
-def saved(images: Mapping[str, str]) -> Iterator[bytes]:
+def saved(wanted: Mapping[str, str]) -> Iterator[bytes]:
     """`docker save` of these images, layers that they share once; with the tags that they have in their own repository.
 
     Raises Stop 69 when it fails.
     """
     names = []
-    for handle, ident in images.items():
+    for handle, ident in wanted.items():
         tags = releases.image_here(handle).get("RepoTags") or []
         names += [tag for tag in tags if tag.rpartition(":")[0] == handle.partition("@")[0]] or [ident]
     process = run.start(["docker", "save", *dict.fromkeys(names)])
@@ -50,7 +50,7 @@ def saved(images: Mapping[str, str]) -> Iterator[bytes]:
             process.wait()
 
 
-def check(chunks: Iterator[bytes], images: Mapping[str, str]) -> list[str]:
+def check(chunks: Iterator[bytes], wanted: Mapping[str, str]) -> list[str]:
     """What keeps an archive from being loaded as these images: layers that are missing or damaged, or other images in it."""
     there: set[str] = set()
     index: list[dict[str, Any]] = []
@@ -72,7 +72,7 @@ def check(chunks: Iterator[bytes], images: Mapping[str, str]) -> list[str]:
     named = [name for one in index for name in (one["Config"], *one["Layers"])]
     wrong += [f"{name} is missing" for name in dict.fromkeys(named) if name not in there]
     ids = {one["Config"].removeprefix(BLOB).removesuffix(".json") for one in index}
-    wrong += [f"the image {handle} is not in it" for handle, ident in images.items() if ident.removeprefix("sha256:") not in ids]
+    wrong += [f"the image {handle} is not in it" for handle, ident in wanted.items() if ident.removeprefix("sha256:") not in ids]
     return wrong
 
 
@@ -83,14 +83,14 @@ def _sha256(content: IO[bytes]) -> str:
     return sha.hexdigest()
 
 
-def load(path: Path, images: Mapping[str, str]) -> None:
+def load(path: Path, wanted: Mapping[str, str]) -> None:
     """Give the images back to the engine, each with a tag, and say by which handle to start it. Raises Stop 65 when they were not in it."""
     try:
         run.do(["docker", "load", "--quiet", "--input", str(path)])
     except run.Failed as e:
         raise Stop(f"docker load: {e.said.strip()}", UNAVAILABLE, "is there disk for it? docker system df") from None
-    for handle, ident in images.items():
-        found, name = engine.image(ident), handle.partition("@")[0]
+    for handle, ident in wanted.items():
+        found, name = images.find(ident), handle.partition("@")[0]
         if not found:
             raise Stop(f"{handle}: was not in the archive as {ident}", DATA)
         if not any(tag.rpartition(":")[0] == name for tag in found.get("RepoTags") or []):

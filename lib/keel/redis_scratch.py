@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from keel import cli, compose, engine, redis, run, state, tools
+from keel import cli, compose, images, redis, run, state, tools
 from keel.redis import Server
 from keel.settings import Settings
 from keel.stop import CONFIG, DATA, UNAVAILABLE, Stop
@@ -29,7 +29,7 @@ NEVER = {"dir": "/keel", "save": '""', "appendonly": "no", "loglevel": "warning"
 def box(settings: Settings, folder: Path, network: str = "none") -> Iterator[str]:
     """A container of the environment's pinned image, which is fetched where it is not there; `folder` is at /keel. Raises Stop 69."""
     pinned = compose.images(settings)["KEEL_IMAGE_REDIS"]
-    if not engine.image(pinned):
+    if not images.find(pinned):
         cli.say(f"pulling {pinned}")
         try:
             run.do(["docker", "pull", "--quiet", pinned])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keel import boxes, cli, compose, engine, run, spool, tools
+from keel import boxes, cli, compose, engine, images, run, spool, tools
 from keel.settings import Settings
 from keel.stop import CONFIG, UNAVAILABLE, Stop
 
@@ -42,7 +42,7 @@ class Scratch:
 def image(settings: Settings) -> str:
     """The pinned image of PostgreSQL, which is fetched where it is not there. Raises Stop 69."""
     pinned = compose.images(settings)["KEEL_IMAGE_POSTGRES"]
-    if not engine.image(pinned):
+    if not images.find(pinned):
         cli.say(f"pulling {pinned}")
         try:
             run.do(["docker", "pull", "--quiet", pinned])
