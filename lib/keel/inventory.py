@@ -26,6 +26,7 @@ class Inventory:
     keys: Mapping[str, tuple[str, ...]]
     faults: Mapping[str, Stop]
     strange: tuple[str, ...]
+    manifests: tuple[Manifest, ...] = ()
 
 
 def policy(settings: Settings) -> Policy:
@@ -61,7 +62,7 @@ def look(store: Store, env: str, keys: Collection[str]) -> Inventory:
     lacking = {f"{env}/manifests/{m.id}": fault for m in found if (fault := _lacking(m, lying))}
     backups = [_backup(m, said.get(m.id, []), f"{env}/manifests/{m.id}" not in lacking) for m in found]
     backups += _others(env, ordered, lying, faults, {m.id for m in found})
-    return Inventory(store, env, tuple(backups), ordered, {**faults, **more, **lacking}, tuple(strange))
+    return Inventory(store, env, tuple(backups), ordered, {**faults, **more, **lacking}, tuple(strange), tuple(found))
 
 
 def remove(inventory: Inventory, ident: str) -> None:
