@@ -1,7 +1,7 @@
 """Samples as Prometheus' text: what its own parsers read is what was written."""
 import math
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict
 from prometheus_client.parser import text_string_to_metric_families as plain
@@ -15,6 +15,7 @@ VALUES = st.one_of(st.integers(0, 2**53), st.floats(0, 1e12).map(lambda v: round
 
 
 @given(st.lists(st.tuples(st.sampled_from(list(metrics.HELP)), LABELS, VALUES), unique_by=lambda s: (s[0], tuple(sorted(s[1].items())))))
+@example([("evenkeel_backups", {"store": 'a\\nb\\\\"c"\nd'}, 1)])
 def test_what_is_read_is_what_was_written(given: list[tuple[str, dict[str, str], float]]) -> None:
     text = metrics.text(Sample(*s) for s in given)
     wanted = sorted((n, sorted(labels.items()), v) for n, labels, v in given)
