@@ -5,6 +5,8 @@ setup() {
   load helper
   load backup
   load corrupt
+  load registry
+  load stack
   scratch
   use_host
   some_secrets
@@ -19,6 +21,14 @@ setup() {
   printf one >up/loads/a
   ln -s a up/loads/b
   set_env KEEL_STATE=state KEEL_BACKUP_FILES=up
+  # For the docker client of the tests themselves; the commands find it in var/host.env.
+  if [ -n "$(host_value DOCKER_HOST)" ]; then DOCKER_HOST=$(host_value DOCKER_HOST) && export DOCKER_HOST; fi
+  if [ -n "$(host_value DOCKER_CONFIG)" ]; then DOCKER_CONFIG=$(host_value DOCKER_CONFIG) && export DOCKER_CONFIG; fi
+}
+
+teardown() {
+  no_registry
+  docker image ls --format '{{.ID}}' --filter "label=keel.tests=$BATS_ROOT_PID" | sort -u | xargs --no-run-if-empty docker image rm --force >/dev/null
 }
 
 # made [ARG…]: a backup that goes well; its id.
@@ -301,10 +311,116 @@ PY
   [ ! -e back ]
 }
 
+# shellcheck disable=SC2030
 @test "files-backup: a file is no target" {
   A=$(made --new-set)
   touch file
   bring_back restore "$A" "$TREE/file"
   exits 1
   has "$TREE/file is no folder: nothing was changed" "$stderr"
+}
+
+# an_image NAME: a small image of this test's own under the tag NAME; its id.
+an_image() {
+  fetched "$(image_of REDIS)"
+  printf '%s\n' "FROM $(image_of REDIS)" "LABEL keel.tests=$BATS_ROOT_PID keel.name=$1" "RUN head -c 100000 /dev/urandom >/extra" |
+    docker build --quiet --no-cache --provenance=false --tag "$1" -
+}
+
+# serves HANDLE STANDBY: as the traffic file and the records of releases say it.
+serves() {
+  local id n=0 shares=""
+  for id in 20260102T030405Z-1a2b3c4 20260101T030405Z-1a2b3c5; do
+    echo "image=$1" >"state/development/releases/$id"
+    shares+="${shares:+, }{\"release\": \"$id\", \"colour\": \"$([ $n = 0 ] && echo blue || echo green)\", "
+    shares+="\"percent\": $([ $n = 0 ] && echo 100 || echo 0), \"replicas\": [\"r$n\"]}"
+    n=$((n + 1))
+    shift
+  done
+  echo "# keel: {\"generation\": 2, \"maintenance\": false, \"shares\": [$shares]}" >state/development/proxy/traffic.conf
+}
+
+# spoil_images ID: what is not the archive that was stored is 65; one without the images that the manifest names is found.
+spoil_images() {
+  local file
+  file=$(stored "$1" images.tar)
+  byte "$file" 70000
+  bring_back verify "$1"
+  exits 65
+  # shellcheck disable=SC2031
+  has "objects/$1/images.tar.zst.age" "$stderr"
+  bring_back restore "$1" engine
+  exits 65
+  byte "$file" 70000
+  claim "$1" images "{\"x@sha256:$(printf %064d 0)\": \"sha256:$(printf %064d 0)\"}"
+  found "images.tar: the image x@sha256:$(printf %064d 0) is not in it" "$1"
+}
+
+@test "files-backup: --images: the current and the standby image come back without a registry, by their handles" {
+  name=keel-bats-fb-$BATS_ROOT_PID
+  one=$(an_image "$name:one")
+  two=$(an_image "$name:two")
+  serves "$name@$one" "$name@$two"
+  keel files-backup --new-set --images
+  exits 0
+  A=$output
+  is images "$(manifest "$A" facts images)" "{\"$name@$one\": \"$one\", \"$name@$two\": \"$two\"}"
+  whole "$A"
+  bring_back restore "$A" "$TREE/back"
+  exits 0
+  has "its images are not restored: --to engine brings them" "$stderr"
+  docker image rm --force "$one" "$two" >/dev/null
+  run docker image inspect "$one"
+  [ "$status" -ne 0 ]
+  bring_back restore "$A" engine
+  exits 0
+  has "$name@$one: is here" "$stderr"
+  hasnt "a registry's digest" "$stderr"
+  is tags "$(docker image inspect --format '{{.Id}}' "$name:one" "$name:two")" "$one
+$two"
+  keel pull-image "$name@$one" "$name@$two" # by the handles that the releases have
+  exits 0
+  is stderr "$stderr" ""
+  spoil_images "$A"
+  before=$(lies disk)
+  serves "$name@$one" "$name@sha256:$(printf %064d 0)"
+  later "$A"
+  keel files-backup --new-set --images
+  exits 1
+  has "there is no such image on this host" "$stderr"
+  is stored "$(lies disk)" "$before"
+}
+
+@test "files-backup: --images of an image that a registry gave: it comes back under its id, and the handle to use is said" {
+  name=keel-bats-fb-$BATS_ROOT_PID
+  one=$(an_image "$name:one")
+  a_registry # at $at
+  # shellcheck disable=SC2154
+  docker tag "$one" "$at/$name:one"
+  docker push --quiet "$at/$name:one" >/dev/null
+  handle=$(docker image inspect --format '{{index .RepoDigests 0}}' "$one")
+  docker image rm --force "$one" >/dev/null
+  bin/pull-image -q "$handle"
+  [ "${handle#*@}" != "$one" ] # else there is nothing to show
+  serves "$handle" "$handle"
+  A=$(made --new-set --images)
+  whole "$A"
+  no_registry
+  docker image rm --force "$one" >/dev/null
+  bring_back restore "$A" engine
+  exits 0
+  has "$handle: is here, as $at/$name@$one: a registry's digest is not kept" "$stderr"
+  keel pull-image "$at/$name@$one"
+  exits 0
+  is tag "$(docker image inspect --format '{{index .RepoTags 0}}' "$one")" "$at/$name:${one:7:12}"
+}
+
+@test "files-backup: --images where nothing was deployed: exit 1, nothing is stored; without an engine: 69" {
+  rm state/development/proxy/traffic.conf
+  keel files-backup --new-set --images
+  exits 1
+  has "files-backup: error: development has no release: there is no image to save" "$stderr"
+  is stored "$(lies disk)" ""
+  serves "x@sha256:$(printf %064d 0)" "x@sha256:$(printf %064d 1)"
+  wants_an_engine files-backup --new-set --images
 }

@@ -406,3 +406,24 @@ own_master() {
   has "redis-backup: error: redis is not running" "$stderr"
   has "redis-backup: hint: make up ENV=$KEEL_ENV" "$stderr"
 }
+
+# Last: it makes Redis anew from another image.
+@test "redis-backup: a dump that is damaged: exit 69 with what redis-check-rdb says, nothing is published" {
+  local pins
+  docker start "$(redis)" >/dev/null
+  pins=$(host_value KEEL_IMAGES)
+  # shellcheck disable=SC2016
+  docker build --quiet --provenance=false --tag "keel-$KEEL_ENV:cuts" - >/dev/null < <(printf '%s\n' "FROM $(image_of REDIS)" 'USER root' \
+    'RUN mv "$(command -v redis-cli)" /usr/local/bin/whole && printf "%s\n" "#!/bin/sh" "/usr/local/bin/whole \"\$@\" || exit" \
+      "case \"\$*\" in *--rdb*) truncate -s -1 /keel/dump.rdb ;; esac" >/usr/local/bin/redis-cli && chmod 755 /usr/local/bin/redis-cli')
+  sed "s,^KEEL_IMAGE_REDIS=.*,KEEL_IMAGE_REDIS=keel-$KEEL_ENV:cuts," "${pins:-compose/images.env}" >pins.env
+  set_env KEEL_IMAGES="$TREE/pins.env"
+  sed -i '/^KEEL_IMAGES=/d' var/host.env
+  bin/start-base -q
+  keel redis-backup --new-set
+  exits 69
+  is stdout "$output" ""
+  has "redis-backup: error: the dump is damaged: redis-check-rdb: --- RDB ERROR DETECTED ---; [offset " "$stderr"
+  is stored "$(lies disk)" ""
+  is "left behind" "$(left_behind)" ""
+}

@@ -127,12 +127,13 @@ def test_several_roots_are_in_the_order_of_their_names(source: Path, tmp_path: P
     build(os.fsencode(source), {b"x": ("d", {b"f": ("f", b"1", 0o600, 0)}, 0o700, 0), b"y": ("f", b"2", 0o600, 0)})
     (tmp_path / "link").symlink_to(source / "y")
     noted = Noted()
-    roots = [("b/y", tmp_path / "link"), ("b/x", source / "x"), ("a", source / "y"), ("b.c", source / "y")]
+    roots = [("b/y", tmp_path / "link"), ("b/x", source / "x"), ("a", source / "y"), ("c", source / "x"), ("c.d", source / "y")]
     target = tmp_path / "target"
     target.mkdir()
     tally, _ = unarchive.extract(archive.stream(roots, noted), target)
     found = look(target)
-    assert sorted(found) == [b"a", b"b", b"b.c", b"b/x", b"b/x/f", b"b/y"] and found[b"b/y"][4] == b"2", "a root that is a link is followed"
+    assert sorted(found) == [b"a", b"b", b"b/x", b"b/x/f", b"b/y", b"c", b"c.d", b"c/f"]
+    assert found[b"b/y"][4] == b"2", "a root that is a link is followed"
     del found[b"b"]
     assert tally.facts()["sha256"] == noted.tally.facts()["sha256"] == digest(found)
 
@@ -215,6 +216,16 @@ def test_what_vanishes_is_marked_and_what_is_no_file_is_named(source: Path, tmp_
     assert tally.facts() == noted.tally.facts()
 
 
+def test_what_vanishes_once_it_was_looked_at_is_marked_too(source: Path) -> None:
+    (source / "f").write_text("x")
+    noted = Noted()
+    for entry in tree.walk(source, "data", noted):
+        if entry.kind == "f":
+            (source / "f").unlink()
+            assert list(archive._member(entry, noted)) == []
+    assert noted.vanished == ["data/f"] and noted.tally.files == 0
+
+
 def test_no_link_is_followed_even_when_it_comes_while_we_read(source: Path, tmp_path: Path) -> None:
     big(source, "a")
     (source / "d").mkdir()
@@ -253,13 +264,13 @@ def test_long_lists_of_names_are_cut() -> None:
     assert tree.printable(os.fsdecode(b"caf\xe9")) == "caf\\xe9"
 
 
-def made(*members: tuple[str, bytes, str]) -> Iterator[bytes]:
+def made(*members: tuple[str, bytes, str], mode: int = 0o644) -> Iterator[bytes]:
     """An archive as somebody else would make it: name, type, link."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, kind, link in members:
             one = tarfile.TarInfo(name)
-            one.type, one.linkname, one.size = kind, link, 4 if kind == tarfile.REGTYPE else 0
+            one.mode, one.type, one.linkname, one.size = mode, kind, link, 4 if kind == tarfile.REGTYPE else 0
             tar.addfile(one, io.BytesIO(b"evil"))
     yield out.getvalue()
 
@@ -313,6 +324,25 @@ def test_a_folder_is_not_replaced_by_a_file(source: Path, tmp_path: Path) -> Non
     with pytest.raises(Stop, match="data/f: is there and is a folder"):
         unarchive.extract(pack(source), target)
     assert [p.name for p in (target / "data").iterdir()] == ["f"], "nothing is left aside"
+
+
+def test_folders_that_are_closed_to_their_owner_come_back_without_root() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        target = Path(name)
+        target.chmod(0o777)
+        if ROOT:
+            os.seteuid(65534)
+        try:
+            tally, later = unarchive.extract(made(("d", tarfile.DIRTYPE, ""), ("d/e", tarfile.DIRTYPE, ""), ("d/e/f", tarfile.REGTYPE, ""),
+                                                  mode=0), target)
+            unarchive.settle(target, later)
+        finally:
+            if ROOT:
+                os.seteuid(0)
+        assert tally.files == 1 and not stat.S_IMODE((target / "d").stat().st_mode)
+        (target / "d").chmod(0o700)
+        assert not stat.S_IMODE((target / "d" / "e").stat().st_mode)
+        (target / "d" / "e").chmod(0o700)
 
 
 @pytest.mark.parametrize("text", [b"", b"x", b"no archive " * 1000])
