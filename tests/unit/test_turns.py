@@ -100,6 +100,7 @@ def test_one_thread_at_a_time_at_either_end_and_no_more_jobs_than_threads() -> N
         for n in range(2000):
             lock = alone("jobs")
             fetched += 1
+            os.sched_yield()  # another could come in here
             lock.release()
             yield functools.partial(int, n)
 
@@ -107,6 +108,7 @@ def test_one_thread_at_a_time_at_either_end_and_no_more_jobs_than_threads() -> N
         nonlocal ahead
         lock = alone("delivery")
         ahead = max(ahead, fetched - n)
+        os.sched_yield()
         lock.release()
 
     turns.work_off(jobs(), deliver)
