@@ -104,6 +104,7 @@ def test_nobody_may_destroy_and_each_is_bound_to_its_place(role: str) -> None:
 def test_each_has_what_its_name_says() -> None:
     found = {role: actions(policies.documents()[f"{role}.json"]) for role in policies.ROLES}
     assert "s3:PutObject" in found["writer"] and "s3:DeleteObject" not in found["writer"] | found["verifier"]
+    assert found["writer"] & found["pruner"] >= {"s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:ListBucketMultipartUploads"}
     assert "s3:DeleteObject" in found["pruner"] and not any("Put" in a for a in found["pruner"])
     (verdicts,) = (s for s in policies.documents()["verifier.json"]["Statement"] if s["Action"] == "s3:PutObject")
     assert verdicts["Resource"].endswith("/events/production/verdicts/*")
@@ -258,6 +259,7 @@ def test_what_this_server_does_not_enforce(server: s3server.Server, bucket: str)
     """As the page says of it. When one of these fails, SeaweedFS has learned it: correct the page."""
     found = policies.documents(bucket, ENV)
     found["writer.json"]["Statement"] = [s for s in found["writer.json"]["Statement"] if s["Sid"] != "List"]
+    found["writer.json"]["Statement"][0]["Action"] = ["s3:PutObject", "s3:PutObjectRetention", "s3:GetObject"]
     found["bucket.json"]["Statement"] += [{
         "Effect": "Deny", "Principal": {"AWS": ["arn:aws:iam::000000000000:user/backup-writer"]}, "Action": ["s3:PutObjectRetention"],
         "Resource": [f"arn:aws:s3:::{bucket}/*"], "Condition": {"NumericGreaterThan": {"s3:object-lock-remaining-retention-days": "400"}}}]
@@ -265,6 +267,10 @@ def test_what_this_server_does_not_enforce(server: s3server.Server, bucket: str)
     writer = store(server, bucket, "writer", lock="governance")
     assert writer.stat(f"{ENV}/none") is None, "Amazon answers 403 to one who may not list"
     writer.put(f"{ENV}/far", b"x", lock_until=NOW + timedelta(days=4000))
+    where = {"Bucket": bucket, "Key": f"events/{ENV}/data"}
+    upload = writer.client.create_multipart_upload(**where)["UploadId"]
+    assert said(lambda: writer.client.list_parts(**where, UploadId=upload)) == 200, "without ListMultipartUploadParts"
+    assert said(lambda: writer.client.abort_multipart_upload(**where, UploadId=upload)) == 204, "without AbortMultipartUpload"
 
 
 def test_two_hosts_at_once_with_one_manifest(server: s3server.Server, bucket: str) -> None:
