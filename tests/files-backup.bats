@@ -28,7 +28,8 @@ setup() {
 
 teardown() {
   no_registry
-  docker image ls --format '{{.ID}}' --filter "label=keel.tests=$BATS_ROOT_PID" | sort -u | xargs --no-run-if-empty docker image rm --force >/dev/null
+  docker image ls --format '{{.ID}}' --filter "label=keel.tests=$BATS_ROOT_PID" | sort -u |
+    xargs --no-run-if-empty docker image rm --force >/dev/null
 }
 
 # made [ARG…]: a backup that goes well; its id.
