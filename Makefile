@@ -27,7 +27,7 @@ known       := $(patsubst compose/%.env,%,$(filter-out compose/example.env compo
 image       := $(if $(IMAGE),pull-image $(IMAGE),build-image)
 
 .PHONY: help setup secrets cert demo up deploy reload rollback status releases logs down destroy doctor env-check maintenance-on \
-        maintenance-off backups backup-keys backup-prune restore prune-images pin-images dev lint test test-load bench lock
+        maintenance-off backups backup-keys backup-prune restore prune-images pin-images dev lint test test-load bench bench-backup lock
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -115,6 +115,9 @@ test-load: .venv/dev ## The long form of the zero-failed-requests scenario: 800,
 
 bench: .venv/dev ## The figures, as medians and ratios, in var/bench/
 	@tests/run bench
+
+bench-backup: .venv/dev ## The figures of backups, on 1 GB, beside pg_dump, age and aws
+	@tests/run bench-backup
 
 lock: .venv/dev ## Lock the Python packages again, with hashes
 	$(pip_lock) requirements.in -o requirements.lock && $(pip_lock) requirements-dev.in -o requirements-dev.lock
