@@ -56,7 +56,7 @@ refused() {
     is stdout "$output" ""
     # shellcheck disable=SC2053  # a pattern is wanted
     [[ $stderr == *$KEEL_ENV/objects/$1/$2.zst.age:* ]] || { echo "$2 is not named: $stderr"; return 1; }
-    [ ! -e refused ] || is "what was written" "$(find refused -type f)" ""
+    [ ! -e refused ]
   done
 }
 

@@ -99,7 +99,7 @@ $KEEL_ENV/objects/$output/dump.rdb.zst.age"
   exits 2
 }
 
-@test "redis-backup: 50,000 keys come back the same: into an empty Redis, over another, and after a restart" {
+@test "redis-backup: 50,000 keys come back the same: into an empty Redis, which is killed at once, and over another" {
   cli flushall
   is fill "$(lua fill)" filled
   before=$(lua digest)
@@ -113,12 +113,14 @@ $KEEL_ENV/objects/$output/dump.rdb.zst.age"
   has "redis holds 50511 keys: nothing was changed" "$stderr"
   has "--confirm $KEEL_ENV: they are replaced" "$stderr"
   cli flushall
+  cli config set rdb-key-save-delay 20 # the append-only file takes some seconds too
   bring_back restore "$A" redis
   exits 0
   has "redis holds 50511 keys" "$stderr"
   is digest "$(lua digest)" "$before"
   own_master
-  docker restart "$(redis)" >/dev/null
+  docker kill "$(redis)" >/dev/null # at once: what it has not written by now is lost
+  docker start "$(redis)" >/dev/null
   until_it_answers
   is "digest after a restart" "$(lua digest)" "$before"
   cli set mine 1

@@ -69,7 +69,8 @@ def restore(settings: Settings, found: Found, target: str, confirm: str, folder:
     fetched = {name: into.fetched(settings, found, f"{name}.tar", folder) for name in TREES if name in facts}
     for name, path in fetched.items():
         inside = place / name
-        inside.mkdir(mode=0o700, exist_ok=True)
+        for new in (place, inside):
+            new.mkdir(mode=0o700, parents=True, exist_ok=True)
         tally, later = unarchive.extract(pack.file(path), inside)
         unarchive.settle(inside, later)
         path.unlink()

@@ -10,7 +10,7 @@ from keel.stop import NO, Stop
 
 
 def folder(target: str, confirm: str) -> Path:
-    """The folder, made where it is not there (mode 0700). Raises Stop 1 when it holds anything and `confirm` is not its absolute path."""
+    """The folder, which may not be there yet. Raises Stop 1 when it holds anything and `confirm` is not its absolute path."""
     path = Path(os.path.abspath(target))
     if path.exists() and not path.is_dir():
         raise Stop(f"{path} is no folder: nothing was changed", NO, "--to: another name")
@@ -18,7 +18,6 @@ def folder(target: str, confirm: str) -> Path:
     if held and confirm != str(path):
         raise Stop(f"{path} holds {held} files and folders: nothing was changed", NO,
                    f"--to an empty one, or --to {path} --confirm {path}: what has the same name is written over, the rest stays")
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
 
 

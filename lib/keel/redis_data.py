@@ -1,13 +1,12 @@
 """A Redis backup brought back: tried in a scratch Redis, or put into the environment's own, which copies it as a replica would."""
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from keel import cli, engine, host, into, redis, redis_scratch, tools
+from keel import cli, engine, host, into, pack, redis, redis_scratch, state, tools
 from keel.checked import Checked
 from keel.phases import Phases
 from keel.recover import Found
@@ -70,10 +69,13 @@ def restore(settings: Settings, found: Found, target: str, confirm: str, folder:
     if target != "redis":
         place = into.folder(target, confirm)
         host.room(settings, place, found.part(DUMP).plain_size)
-        aside = place / f".{DUMP}"
-        shutil.copyfile(into.fetched(settings, found, DUMP, folder), aside)
-        os.chmod(aside, 0o600)
-        os.replace(aside, place / DUMP)
+        fetched, aside = into.fetched(settings, found, DUMP, folder), place / f".{DUMP}"
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as f:
+            f.writelines(pack.file(fetched))
+            f.flush()
+            os.fsync(f.fileno())
+        state.rename(aside, place / DUMP)
         return
     with tools.beside(settings, "redis", folder, {}) as beside:
         live = redis.at(settings, beside, folder)
