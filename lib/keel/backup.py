@@ -64,11 +64,10 @@ class Making:
     def finish(self, facts: Mapping[str, Any]) -> Manifest:
         """Write the manifest into every store that has all objects: from then on the backup exists. Raises Stop 69 when none is left."""
         now = datetime.now(UTC)
-        plain = sum(p.plain_size for p in self.parts)
         made = Manifest(
             self.id, self.kind, self.set, self.settings.env, socket.gethostname(), forms.text_of(forms.moment(self.id[:16])),
             forms.text_of(now), self.lineage, tuple(self.parts), self.period, tuple(str(r) for r in self.recipients), TOOL, facts,
-            self.lock_until, _previous(self.looks, self.kind), _too_small(self.looks, self.kind, self.lineage, plain, self.settings))
+            self.lock_until, _previous(self.looks, self.kind), _too_small(self))
         written = made
         for store in self.stores():
             try:
@@ -123,15 +122,16 @@ def _previous(looks: list[Inventory], kind: str) -> str:
     return max(((m.id, m.digest) for look in looks for m in look.manifests if m.kind == kind), default=("", ""))[1]
 
 
-def _too_small(looks: list[Inventory], kind: str, lineage: str, size: int, settings: Settings) -> str:
-    """Why a person must look at it first: it is much smaller than its good predecessors; or nothing."""
-    good = {b.id for look in looks for b in look.backups if b.good and not b.held}
-    sizes = {m.id: sum(p.plain_size for p in m.objects) for look in looks for m in look.manifests
-             if (m.kind, m.lineage) == (kind, lineage) and m.id in good}
+def _too_small(making: Making) -> str:
+    """Why a person must look at it first: it is much smaller than its good predecessors, in the objects that it has; or nothing."""
+    names = {p.name for p in making.parts}
+    good = {b.id for look in making.looks for b in look.backups if b.good and not b.held}
+    sizes = {m.id: sum(p.plain_size for p in m.objects if p.name in names) for look in making.looks for m in look.manifests
+             if (m.kind, m.lineage) == (making.kind, making.lineage) and m.id in good}
     last = [sizes[i] for i in sorted(sizes)[-COMPARED:]]
     if len(last) < FEWEST:
         return ""
-    usual, least = statistics.median(last), settings.number("KEEL_BACKUP_HOLD_BELOW")
+    size, usual, least = sum(p.plain_size for p in making.parts), statistics.median(last), making.settings.number("KEEL_BACKUP_HOLD_BELOW")
     if size * 100 >= usual * least:
         return ""
     return f"{size} bytes, less than {least} % of the {usual:.0f} that its {len(last)} predecessors had"
