@@ -12,6 +12,7 @@ from keel.stop import UNAVAILABLE, Stop
 KEPT = 64 << 10  # bytes of stderr
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE = 1.0      # seconds in which what a command has left behind may still say something
+CLEANING = 60.0  # and when it was told to end: a shell is gone at once, the commands of its pipe take back what they have half done
 
 
 def watch(argv: Sequence[str]) -> tuple[int, bytes]:
@@ -32,18 +33,19 @@ def watch(argv: Sequence[str]) -> tuple[int, bytes]:
         raise Stop(f"{argv[0]}: {(e.strerror or '').lower()}", UNAVAILABLE) from None
     assert child.stderr
     said, end = child.stderr.fileno(), os.pidfd_open(child.pid)
-    kept, shown, waiting, deadline = b"", True, {asked, said, end}, float("inf")
+    kept, shown, waiting, deadline, grace = b"", True, {asked, said, end}, float("inf"), GRACE
     while waiting != {asked} and (left := deadline - time.monotonic()) > 0:
         ready = select.select(waiting, (), (), None if end in waiting else left)[0]
         if asked in ready:
             _tell(child.pid, os.read(asked, 64), terminal)
+            grace = CLEANING
         if said in ready:
             piece = os.read(said, KEPT)
             kept, shown = (kept + piece)[-KEPT:], shown and _show(piece)
             waiting -= set() if piece else {said}
         if end in ready:
             waiting.remove(end)
-            deadline = time.monotonic() + GRACE
+            deadline = time.monotonic() + grace
     child.wait()
     return child.returncode if child.returncode >= 0 else 128 - child.returncode, kept
 
