@@ -22,9 +22,12 @@ secrets     := secrets/$(ENV).env
 pip_lock    := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 known       := $(patsubst compose/%.env,%,$(filter-out compose/example.env compose/images.env,$(wildcard compose/*.env)))
 image       := $(if $(IMAGE),pull-image $(IMAGE),build-image)
+# What runs at night (docs/schedule.md) ends with the metrics, whether it went well or not.
+at_the_end  := trap 'backup-metrics >/dev/null' EXIT
 
 .PHONY: help setup secrets cert demo up deploy reload rollback status releases logs down destroy doctor env-check maintenance-on \
-        maintenance-off backups backup-prune prune-images pin-images dev lint test test-load bench lock
+        maintenance-off backup restore-verify drill prune backups backup-prune backup-metrics prune-images pin-images dev lint test \
+        test-load bench lock
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,11 +83,27 @@ secrets: $(envfile) ## Write secrets/ENV.env with random passwords (never over e
 cert: $(envfile) ## Write a certificate of a local authority (development, tests)
 	dev-cert
 
+backup: $(envfile) ## Back up PostgreSQL, Redis and files, and restore that beside everything
+	$(at_the_end); with-report backup -- \
+		with-lock --backups backup -- bash -o pipefail -c 'pg-backup | redis-backup | files-backup | restore-verify'
+
+restore-verify: $(envfile) ## Restore the newest backup of each kind beside everything, and compare
+	$(at_the_end); with-report restore-verify -- restore-verify --newest
+
+drill: $(envfile) ## The same at the highest level, as a rehearsal of the day it is needed
+	$(at_the_end); with-report drill -- restore-verify --newest --level 5
+
+prune: $(envfile) ## Delete the backups that no rule keeps
+	$(at_the_end); with-report prune -- backup-prune --confirm
+
 backups: $(envfile) ## The backups, newest first: restored or not, and where
 	@backups
 
-backup-prune: $(envfile) ## Which backups would go, and why; backup-prune --confirm deletes them
+backup-prune: $(envfile) ## Which backups would go, and why; make prune deletes them
 	@backup-prune
+
+backup-metrics: $(envfile) ## What the stores of backups hold, for Prometheus
+	@backup-metrics
 
 prune-images: $(envfile) ## Remove the images of earlier releases
 	prune-images
