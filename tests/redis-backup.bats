@@ -165,6 +165,23 @@ ended() {
   is "left behind" "$(left_behind)" ""
 }
 
+@test "redis-backup: restore --to redis asks for the environment's name where Redis holds something; restore-verify passes it on" {
+  cli set kept 1 >/dev/null
+  A=$(made --new-set)
+  cli set more 1 >/dev/null
+  keel restore-verify "$A"
+  exits 0
+  is stdout "$output" "$A"
+  keel restore "$A" --to redis
+  exits 1
+  is more "$(cli exists more)" 1
+  keel restore "$A" --to redis --confirm "$KEEL_ENV"
+  exits 0
+  is stdout "$output" "$A"
+  is more "$(cli exists more kept)" 1
+  cli flushall >/dev/null
+}
+
 @test "redis-backup: a restore whose scratch Redis dies says so, and leaves Redis its own master: 69" {
   cli eval "for i = 1, 20000 do redis.call('SET', 'copied:' .. i, i) end" 0
   copying
