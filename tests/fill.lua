@@ -1,4 +1,4 @@
--- A filled Redis: 50,000 keys of every type and encoding, in two databases, binary names and values, expiries of keys and of fields, groups.
+-- A filled Redis: 50,000 keys of every type and encoding, in two databases, binary names and values, expiries of keys and fields, groups.
 -- Nothing expires within the day but what is asked for; the same every time.
 local call, n = redis.call, 50000
 for i = 1, n do

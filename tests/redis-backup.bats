@@ -281,7 +281,8 @@ own_master() {
   slow
   bin/redis-backup --new-set >out 2>err 3>&- &
   dumping $!
-  docker exec "$(redis)" sh -c 'for p in /proc/[0-9]*; do if tr "\0" " " <$p/cmdline | grep -q "[r]edis-rdb-"; then kill -9 "${p#/proc/}"; fi; done'
+  docker exec "$(redis)" sh -c \
+    'for p in /proc/[0-9]*; do if tr "\0" " " <$p/cmdline | grep -q "[r]edis-rdb-"; then kill -9 "${p#/proc/}"; fi; done'
   code=0
   wait $! || code=$?
   fast
@@ -330,7 +331,8 @@ own_master() {
   while [ -d "/proc/$!" ] && [ "$(sed -n 's/^State:\t\(.\).*/\1/p' "/proc/$!/status")" != Z ]; do
     cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' ' ' >>seen
     echo >>seen
-    docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=tools | xargs --no-run-if-empty docker inspect >>seen 2>/dev/null || true
+    docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=tools |
+      xargs --no-run-if-empty docker inspect >>seen 2>/dev/null || true
   done
   code=0
   wait $! || code=$?
