@@ -292,7 +292,7 @@ PY
   spoil "$A" config.tar "$(stored "$A" uploads.tar)"
 }
 
-@test "files-backup: objects that changed places, in a manifest that says so, are found" {
+@test "files-backup: what a manifest says wrongly is found" {
   A=$(made --new-set)
   claim "$A" config files 3
   found "config.tar: 10 files were restored, the manifest says 3" "$A"
