@@ -48,7 +48,7 @@ def test_what_cleans_up_is_waited_for(tmp_path: Path) -> None:
     """Told to end, a shell is gone at once; the commands of its pipe end when they have taken back what they had half done."""
     command = f"trap 'sleep {2 * child.GRACE}; echo clean >&2; exit 5' TERM; kill -TERM $WATCH; while :; do sleep 0.1; done"
     code, kept, _ = watched(tmp_path, "bash", "-c", 'export WATCH=$PPID; bash -c "$1" | cat; :', "-", command)
-    assert (code, kept) == (143, "clean\n")
+    assert code == 143 and kept.endswith("clean\n")  # bash may say that its sleep was ended
 
 
 def test_one_that_never_stops_writing_does_not_keep_us(tmp_path: Path) -> None:
