@@ -167,17 +167,18 @@ ended() {
 
 @test "redis-backup: restore --to redis asks for the environment's name where Redis holds something; restore-verify passes it on" {
   cli set kept 1 >/dev/null
-  A=$(made --new-set)
+  local id
+  id=$(made --new-set)
   cli set more 1 >/dev/null
-  keel restore-verify "$A"
+  keel restore-verify "$id"
   exits 0
-  is stdout "$output" "$A"
-  keel restore "$A" --to redis
+  is stdout "$output" "$id"
+  keel restore "$id" --to redis
   exits 1
   is more "$(cli exists more)" 1
-  keel restore "$A" --to redis --confirm "$KEEL_ENV"
+  keel restore "$id" --to redis --confirm "$KEEL_ENV"
   exits 0
-  is stdout "$output" "$A"
+  is stdout "$output" "$id"
   is more "$(cli exists more kept)" 1
   cli flushall >/dev/null
 }
