@@ -84,6 +84,9 @@ def render_nginx(traffic: Traffic, options: Options) -> str:
     parts = [f"{s.percent}% {s.colour};" for s in live[:-1]] + [f"* {s.colour};" for s in live[-1:] or ()]
     out.append('split_clients "$remote_addr$http_user_agent" $keel_colour { ' + (" ".join(parts) or "* none;") + " }")
     out.append("map $keel_colour $keel_release { " + "".join(f"{s.colour} {s.release}; " for s in traffic.shares) + 'default ""; }')
+    # Who may have a file that is not in this release; without another colour it is asked itself again, and its own 404 passes.
+    other = "blue green; green blue;" if len(traffic.shares) > 1 else "default $keel_colour;"
+    out.append(f"map $keel_colour $keel_other {{ {other} }}")
     for colour in (s.colour for s in traffic.shares):  # the standby's too: its addresses are known before it receives anything
         out.append(f"upstream app-{colour} {{\n    zone app-{colour} 256k;\n    server app-{colour}:{o.app_port} resolve max_fails=0;")
         out += [f"    {BALANCE[o.balance][0]}"] if BALANCE[o.balance][0] else []
@@ -153,7 +156,7 @@ def _caddy_proxy(replicas: tuple[str, ...], options: Options) -> str:
     # A replica that failed is left out for a second; the requests that find none wait longer than that (lb_try_duration), so none fails.
     passive = "\n\t\tfail_duration 1s" if len(replicas) > 1 else ""
     return (f"reverse_proxy {' '.join(f'{name}:{options.app_port}' for name in replicas)} {{\n\t\tlb_policy {BALANCE[options.balance][1]}"
-            f"{passive}\n\t\timport /etc/caddy/upstream.caddy\n\t}}")
+            f"{passive}\n\t\timport /etc/caddy/upstream.caddy\n\t\t{{block}}\n\t}}")
 
 
 def _head(traffic: Traffic) -> str:

@@ -22,6 +22,7 @@ const answers = {
 const server = createServer((req, res) => {
   const path = req.url.split('?')[0];
   if (answers[path]) return answers[path](req, res);
+  if (path === `/static/of-${release}.css`) return send(res, 200, { 'Content-Type': 'text/css' }, release);
   if (path.startsWith('/static/')) return send(res, 404, {}, 'no such file');
   let bytes = 0;
   req.on('data', (chunk) => { bytes += chunk.length; });

@@ -369,6 +369,42 @@ def test_static_files(site: Rig) -> None:
     assert "immutable" not in site.get("/").headers.get("Cache-Control", "")
 
 
+def test_an_asset_of_the_other_release(site: Rig) -> None:
+    """Pages of before the switch ask for it, and during a share pages of the one for files of the other."""
+    for percent in (100, 0, 50):
+        site.apply(site.share("blue", percent), site.share("green", 100 - percent))
+        for _ in range(8):
+            for release in (BLUE, GREEN):
+                answer = site.get(f"/static/of-{release}.css")
+                assert (answer.status_code, answer.text) == (200, release)
+                assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    site.apply(site.share("blue", 100), site.share("green", 0))
+    assert site.get(f"/static/of-{GREEN}.css", method="HEAD").status_code == 200
+    assert site.get(f"/static/of-{GREEN}.css", method="POST").status_code == 404, "only what is idempotent is asked twice"
+    assert site.get(f"/static/of-{GREEN}.css/..%2Fx").status_code == 404
+    missing = site.get("/static/none.css")
+    assert (missing.status_code, missing.text) == (404, "no such file") and "immutable" not in missing.headers.get("Cache-Control", "")
+    assert site.get(f"/of-{GREEN}").json()["release"] == BLUE, "only files"
+
+
+def test_an_asset_that_nobody_has_any_more(site: Rig) -> None:
+    """Without another release, or with one that is not there, the answer is the 404 that it was, and at once."""
+    name = f"{site.name}-green-app-1"
+    docker("stop", "-t", "1", name)
+    try:
+        for _ in range(3):
+            begun = time.monotonic()
+            answer = site.get(f"/static/of-{GREEN}.css")
+            assert answer.status_code == 404 and time.monotonic() - begun < 3
+            assert "immutable" not in answer.headers.get("Cache-Control", "")
+    finally:
+        docker("start", name)
+        site.apply(*site.now.shares)
+    site.apply(site.share("blue", 100))
+    answer = site.get(f"/static/of-{GREEN}.css")
+    assert (answer.status_code, answer.text) == (404, "no such file")
+
+
 def test_response_cache(site: Rig) -> None:
     """nginx has one; stock Caddy has none, as the README says (proxy/caddy/Dockerfile.cache adds it)."""
     assert site.get("/cacheable").text != site.get("/cacheable").text, "off unless asked for"
