@@ -11,7 +11,8 @@ Fault = Callable[[str, str, int], str]  # method, path, number of the request am
 
 class Proxy(ThreadingHTTPServer):
     """`fault` says for each request: pass, busy (503), lie (200 with an error), missing (501), expired, cut (in the middle of the request),
-    half (in the middle of the answer), lost (done and not answered), hang (until let go) or skew (another time in the answer)."""
+    half (in the middle of the answer), lost (done and not answered), hang (until let go), meet (at the gate, which the test gives) or
+    skew (another time in the answer)."""
 
     daemon_threads = True
 
@@ -20,12 +21,18 @@ class Proxy(ThreadingHTTPServer):
         self.upstream, self.fault = port, fault
         self.let_go = threading.Event()
         self.seen: list[tuple[str, str, str]] = []
+        self.connections = 0
+        self.gate = threading.Barrier(1)
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def get_request(self) -> Any:
+        self.connections += 1
+        return super().get_request()
 
     def close(self) -> None:
         self.let_go.set()
@@ -67,6 +74,8 @@ class Handler(BaseHTTPRequestHandler):
         elif action == "lie":
             self.answer(200, ERROR, {})
         else:
+            if action == "meet":
+                self.server.gate.wait()
             self.forward(body, action)
 
     def forward(self, body: bytes, action: str) -> None:

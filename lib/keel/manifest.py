@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from keel import forms, signed
 from keel.forms import FORMAT, ID, KINDS, moment
 from keel.stop import CONFIG, DATA, Stop
-from keel.stores import Missing, Store
+from keel.stores import AT_ONCE, Missing, Store
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 T = TypeVar("T")
-AT_ONCE = 16  # GETs; a store answers each in tens of milliseconds
 
 
 @dataclass(frozen=True)

@@ -194,7 +194,7 @@ def open_bucket(settings: Settings, name: str, prefix: str, words: Mapping[str, 
         client = session.client("s3", endpoint_url=endpoint or None, **keys, config=Config(
             signature_version="s3v4", connect_timeout=10, read_timeout=settings.seconds("KEEL_S3_TIMEOUT"), tcp_keepalive=True,
             retries={"mode": "standard", "total_max_attempts": settings.number("KEEL_S3_ATTEMPTS")}, s3={"addressing_style": style},
-            request_checksum_calculation=checksums, response_checksum_validation=checksums))
+            max_pool_connections=stores.AT_ONCE, request_checksum_calculation=checksums, response_checksum_validation=checksums))
     except (BotoCoreError, ValueError) as e:
         raise Stop(f"{url}: {str(e).lower().rstrip('.')}", CONFIG, "KEEL_S3_ENDPOINT, or ?endpoint=URL&region=NAME&profile=NAME") from None
     return Bucket(name, prefix, client, int(parts), lock)

@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -406,6 +407,16 @@ def test_a_read_goes_on_after_a_cut(behind: Any) -> None:
     store, proxy = behind(lambda method, path, n: "half" if method == "GET" and n < 3 and "big" in path else "pass")
     store.upload("big", pieces(20 * MIB))
     assert digest(store.read("big")) == digest(pieces(20 * MIB)) and [a for m, _, a in proxy.seen if m == "GET"].count("half") >= 2
+
+
+def test_connections_are_kept_however_many_ask_at_once(behind: Any) -> None:
+    store, proxy = behind(lambda method, *_: "meet" if method == "GET" else "pass")
+    proxy.gate = threading.Barrier(stores.AT_ONCE, timeout=20)
+    store.put("a", b"x")
+    for _ in ("manifests", "verdicts"):
+        with ThreadPoolExecutor(stores.AT_ONCE) as pool:
+            assert set(pool.map(store.get, ["a"] * stores.AT_ONCE)) == {b"x"}
+    assert proxy.connections == stores.AT_ONCE
 
 
 def test_a_provider_without_conditional_put_is_asked_first_and_says_so(behind: Any) -> None:
