@@ -22,14 +22,17 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "lib"), str(ROOT / "tests")]
 
 import age_command  # noqa: E402
+from bench import backup_listing  # noqa: E402
 from bench.backup_seal import seal_ratio  # noqa: E402
 from s3server import ADMIN, Server  # noqa: E402
 from scenarios.platform import Platform  # noqa: E402
 
 from keel import age_crypt, signed  # noqa: E402
+from keel.store_s3 import Bucket  # noqa: E402
 
 SHORT = os.environ.get("KEEL_BENCH") == "short"
 ROWS, ROUNDS = (20_000, 1) if SHORT else (1_000_000, 3)
+LISTED, PLANNED = (50, 1_000) if SHORT else (1_000, 10_000)
 AWS = "awscli==1.46.3"
 # A row of about 1 KB of which half is random: names, words, numbers and digests, as an events platform holds.
 FILL = f"""CREATE TABLE registrations (id bigint PRIMARY KEY, event int NOT NULL, name text, mail text, note text, paid numeric(10,2),
@@ -78,7 +81,9 @@ def main() -> int:
         try:
             server.bucket("bench")
             prepare(platform, server)
-            rows += measure(Bench(platform, server, out / "backup.jsonl"), out)
+            bench = Bench(platform, server, out / "backup.jsonl")
+            rows += measure(bench, out)
+            rows += listing(bench, server)
         finally:
             server.stop()
     sealed = seal_ratio(20 << 20 if SHORT else 1 << 30)
@@ -128,6 +133,19 @@ def measure(bench: Bench, out: Path) -> list[tuple[str, str, str]]:
         ("`restore` ÷ `pg_restore -j2` from a local plain file, both with ANALYZE", "≤ 1.15",
          f"{bench.median('restore') / bench.median('pg_restore'):.2f}"),
     ]
+
+
+def listing(bench: Bench, server: Server) -> list[tuple[str, str, str]]:
+    """What grows with the number of backups."""
+    server.bucket("listed")
+    bench.platform.set(KEEL_BACKUP_STORES="s3://listed/keel", KEEL_S3_ENDPOINT=server.endpoint, KEEL_S3_STYLE="path")
+    key = bench.platform.root / "secrets/backup-sign.pem"
+    backup_listing.fill(Bucket("listed", "keel", server.client()), bench.platform.name, key, LISTED)
+    for _ in range(ROUNDS):
+        said = bench.timed("backups", ["backups", "--json", "--limit", str(LISTED)])
+        assert len(said.splitlines()) == LISTED, said[-500:]
+    return [(f"`backups` listing {LISTED} from S3, whole command", "≤ 5 s", f"{bench.median('backups'):.1f} s"),
+            (f"`backup-prune` planning {PLANNED}", "≤ 2 s", f"{backup_listing.planning(PLANNED):.2f} s")]
 
 
 def aws_command(folder: Path) -> str:

@@ -41,7 +41,7 @@ class Meter:
 class Packing:
     """One object on its way into the stores: `chunks` is what they get, `part` what the manifest says of it once they ended."""
 
-    def __init__(self, name: str, plain: Iterator[bytes], recipients: Sequence[Recipient], level: int = 3) -> None:
+    def __init__(self, name: str, plain: Iterator[bytes], recipients: Sequence[Recipient], level: int = 1) -> None:
         self.name = f"{name}{SUFFIX}"
         self.plain, self.sealed = Meter(), Meter()
         small = aside(_compressed(self.plain.over(plain), level))

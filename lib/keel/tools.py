@@ -2,6 +2,7 @@
 
 So pg_dump is of the server's very version, and bytes go through a FIFO in that folder, past the engine.
 """
+import fcntl
 import os
 import secrets
 import select
@@ -9,7 +10,7 @@ import subprocess
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -88,6 +89,8 @@ def output(where: str, folder: Path, argv: Sequence[str]) -> Iterator[bytes]:
     os.mkfifo(fifo, 0o600)
     os.chmod(fifo, 0o666)  # the folder is closed to others; the container may have a user of its own
     fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    with suppress(PermissionError):  # above /proc/sys/fs/pipe-max-size: then it is only slower
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIECE)  # 64 KiB as it is made: both sides would wait for each other all the time
     program = Program(where, ["sh", "-c", 'exec "$@" >"$0"', f"/keel/{name}", *argv])
     program.name = argv[0]
     try:
