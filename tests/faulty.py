@@ -11,8 +11,8 @@ Fault = Callable[[str, str, int], str]  # method, path, number of the request am
 
 class Proxy(ThreadingHTTPServer):
     """`fault` says for each request: pass, busy (503), lie (200 with an error), missing (501), expired, cut (in the middle of the request),
-    half (in the middle of the answer), lost (done and not answered), hang (until let go), meet (at the gate, which the test gives) or
-    skew (another time in the answer)."""
+    half (in the middle of the answer), lost (done and not answered), hang (until let go, and then cut), hold (passed on once let go),
+    late (done, and answered once let go), meet (at the gate, which the test gives) or skew (another time in the answer)."""
 
     daemon_threads = True
 
@@ -76,6 +76,8 @@ class Handler(BaseHTTPRequestHandler):
         else:
             if action == "meet":
                 self.server.gate.wait()
+            elif action == "hold":
+                self.server.let_go.wait()
             self.forward(body, action)
 
     def forward(self, body: bytes, action: str) -> None:
@@ -87,6 +89,8 @@ class Handler(BaseHTTPRequestHandler):
         up.endheaders(body or None)
         got = up.getresponse()
         data = got.read()
+        if action == "late":
+            self.server.let_go.wait()
         headers = {n: v for n, v in got.getheaders() if n.lower() not in ("transfer-encoding", "connection", "content-length")}
         if self.command == "HEAD":
             headers["Content-Length"] = got.getheader("Content-Length", "0")

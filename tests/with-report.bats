@@ -240,3 +240,27 @@ end() {
   end KILL 137
   is paths "$(paths)" /ping-key-1/backup/start
 }
+
+@test "with-report: killed itself, it takes the job along: each command of the pipe is told to end, once, and the lock is free" {
+  local held job
+  mkfifo held
+  exec {held}<>held
+  for name in one two; do
+    # shellcheck disable=SC2016
+    printf '%s\n' 'trap "echo TERM >>$0.told; kill \$!; exit 5" TERM' 'tail -f /dev/null & echo $! >>pids' \
+      'echo $$ >>shells' 'echo >held' 'wait' >"$name"
+  done
+  bin/with-report backup -- bin/with-lock --backups --pipe backup 'bash one | bash two' 3>&- 2>stderr </dev/null &
+  RUNNING=$!
+  read -r _ <&"$held"
+  read -r _ <&"$held"
+  exec {held}<&-
+  job=$(pgrep -P "$RUNNING")
+  end KILL 137
+  timeout 30 tail --pid="$job" -f /dev/null
+  is told "$(cat one.told two.told)" $'TERM\nTERM'
+  while read -r pid; do if kill -0 "$pid"; then return 1; fi; done <shells
+  keel with-lock --backups other -- true
+  exits 0
+  is paths "$(paths)" /ping-key-1/backup/start
+}

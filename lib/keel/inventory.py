@@ -80,9 +80,17 @@ def remove(inventory: Inventory, ident: str) -> None:
 
 
 def unfinished(inventory: Inventory, rules: Policy, plan: keep.Plan, now: datetime) -> Iterator[Unfinished]:
-    """The uploads that a killed backup left: older than anything that may still run. None where the plan is refused."""
-    if not plan.refuse:
-        yield from inventory.store.unfinished(f"{inventory.env}/", now - rules.min_age)
+    """The uploads that a killed backup left: older than anything that may still run, and followed by a good backup of their kind. None
+    where the plan is refused."""
+    if plan.refuse:
+        return
+    good = [b.id for b in inventory.backups if b.sound(now)]
+    for upload in inventory.store.unfinished(f"{inventory.env}/", now - rules.min_age):
+        # The host that prunes may be another one, which our lock does not keep waiting: there, too, however short the age is set, what may
+        # still be at work is left alone. Backups of a kind are made one after the other, so a newer good one says that this one is dead.
+        ident = forms.ID.fullmatch(upload.key.removeprefix(f"{inventory.env}/objects/").partition("/")[0])
+        if not ident or any(other[:16] > ident[1] and other.split("-")[1] == ident[2] for other in good):
+            yield upload
 
 
 def latest(of: Manifest, verdicts: Collection[Verdict]) -> Verdict | None:

@@ -28,7 +28,7 @@ def inherited(settings: Settings, name: str = DEPLOY) -> bool:
 
 
 def hold(settings: Settings, what: str, name: str = DEPLOY) -> None:
-    """Take a lock until this process and all that it starts have ended. Raises Stop 75 saying who holds it."""
+    """Take a lock until this process and all that it starts (but for run.start) have ended. Raises Stop 75 saying who holds it."""
     if inherited(settings, name) or run.dry:
         return
     file = path(settings, name)

@@ -78,7 +78,7 @@ def restore(settings: Settings, found: Found, target: str, confirm: str, folder:
         state.rename(aside, place / DUMP)
         return
     with tools.beside(settings, "redis", folder, {}) as beside:
-        live = redis.at(settings, beside, folder)
+        live = redis.at(settings, beside, folder, "KEEL_BACKUP_RTO")  # emptying a large one takes it minutes
         info = _own_master(live)
         held = redis.keys(info)
         if held and confirm != settings.env:

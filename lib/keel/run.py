@@ -40,12 +40,13 @@ def do(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
 def start(argv: Sequence[str], stdin: int | IO[bytes] = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     """A program whose bytes are streamed; the caller waits for it and looks at its code. Raises Stop 69 where it is not installed.
 
-    It only reads, or writes where the caller has its own `would:`.
+    It only reads, or writes where the caller has its own `would:`. Our locks are not handed down to it: what it drives works in a
+    container, ends neither with it nor with us, and is ended by the next command that has a spool folder, which it would only keep out.
     """
     if show:
         show("+ " + " ".join(argv))
     try:
-        return subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=tuple(handed_down()))
+        return subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     except FileNotFoundError:
         raise Stop(f"{argv[0]}: not installed", UNAVAILABLE, "make doctor ENV=… says what this host lacks") from None
 
@@ -62,7 +63,7 @@ def become(argv: Sequence[str], env: Mapping[str, str] | None = None) -> NoRetur
 
 
 def handed_down() -> set[int]:
-    """The files of the locks that we hold or have inherited: what we start holds them too."""
+    """The files of the locks that we hold or have inherited: what `ask` and `do` start holds them too."""
     return {int(value) for name, value in os.environ.items() if name.startswith(LOCKS)}
 
 

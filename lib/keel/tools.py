@@ -75,6 +75,28 @@ class Program:
         if code:
             raise Stop("\n".join(filter(None, [f"{self.name} ended with {code}", self.said()])), UNAVAILABLE, "its own words stand above")
 
+    @contextmanager
+    def within(self, seconds: float, late: str, hint: str) -> Iterator[None]:
+        """End our side of it when the block, which waits for it, still does after so many seconds (0: never). Raises Stop 69 then."""
+        over = threading.Event()
+
+        def end() -> None:
+            over.set()
+            self.process.kill()
+
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        if seconds:
+            timer.start()
+        try:
+            yield
+        except Stop:
+            if over.is_set():
+                raise Stop(late, UNAVAILABLE, hint) from None
+            raise
+        finally:
+            timer.cancel()
+
     def stop(self) -> None:
         """End our side of it, when it still runs; the container's end is the program's own."""
         if self.process.poll() is None:

@@ -133,6 +133,11 @@ def test_an_upload_that_nobody_finishes_goes_once_it_is_old(store: Store) -> Non
     found = inventory.look(store, "production", KEYS)
     well, refused = keep.Plan({}, {}, ""), keep.Plan({}, {}, "stale")
     assert found.backups == ()
+    assert not list(inventory.unfinished(found, keep.Policy(), well, LATER)), "no other is newer: it may still be at work"
+    finish(store, data(store, 1))
+    assert not list(inventory.unfinished(inventory.look(store, "production", KEYS), keep.Policy(), well, LATER))
+    finish(store, data(store, -1))
+    found = inventory.look(store, "production", KEYS)
     assert not list(inventory.unfinished(found, keep.Policy(), well, datetime.now(UTC)))
     assert not list(inventory.unfinished(found, keep.Policy(), refused, LATER))
     (old,) = inventory.unfinished(found, keep.Policy(), well, LATER)

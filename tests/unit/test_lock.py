@@ -30,6 +30,16 @@ def test_a_program_inherits_every_lock(settings: Any) -> None:
     assert not any(lock.inherited(settings, name) for name in (lock.DEPLOY, lock.BACKUPS))
 
 
+def test_what_drives_a_container_inherits_none(settings: Any) -> None:
+    """It would outlive a command that was killed, and keep the next one out, which is the one that ends it."""
+    lock.hold(settings, "one", lock.BACKUPS)
+    program = run.start(["sh", "-c", "for fd in /proc/$$/fd/*; do readlink $fd || true; done"])
+    said = program.communicate()[0].decode().splitlines()
+    assert said and str(lock.path(settings, lock.BACKUPS)) not in said
+    [fd] = run.handed_down()
+    os.close(fd)
+
+
 def test_one_lock_is_not_the_other(settings: Any) -> None:
     lock.hold(settings, "one", lock.BACKUPS)
     assert not lock.inherited(settings, lock.DEPLOY)
