@@ -161,8 +161,6 @@ def _on_signal(number: int, _frame: object) -> None:
 def main(command: click.Command) -> NoReturn:
     """Run a click command and end the process with its code."""
     code = _outcome(command)
-    # Before the kernel closes stdout: the command to the right may want our lock as soon as it has read to the end.
-    os.closerange(3, 4096)
     os._exit(code)  # at once: tearing down modules and connection pools takes up to 100 ms, and the next command waits for our end
 
 

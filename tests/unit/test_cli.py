@@ -1,5 +1,4 @@
 """What becomes of a command that writes where nobody reads, or that is told to end."""
-import fcntl
 import os
 import subprocess
 import sys
@@ -116,33 +115,3 @@ def lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:
         return False
-
-
-HOLDING = """
-import fcntl, os, sys
-
-sys.path.insert(0, {lib!r})
-sys.argv = ["command"]
-import click
-from keel import cli
-
-slow = os.memfd_create("slow")  # takes its time to be closed, and has a lower number than the lock
-for _ in range(128):
-    os.write(slow, bytes(1 << 20))
-fcntl.flock(os.dup2(os.open({lock!r}, os.O_RDWR | os.O_CREAT), slow + 50), fcntl.LOCK_EX)
-
-
-@click.command()
-def command():
-    cli.put("handle")
-
-
-cli.main(command)
-"""
-
-
-def test_a_lock_is_free_once_the_command_to_the_right_has_read_to_the_end(tmp_path: Path) -> None:
-    script = HOLDING.format(lib=str(ROOT / "lib"), lock=str(tmp_path / "lock"))
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as child, open(tmp_path / "lock", "w") as ours:
-        assert child.stdout and child.stdout.read() == b"handle\n"
-        fcntl.flock(ours, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises where it is not
