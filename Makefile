@@ -93,8 +93,8 @@ backup: $(envfile) ## Back up PostgreSQL, Redis and files, and restore that besi
 restore-verify: $(envfile) ## Restore the newest backup of each kind beside everything, and compare
 	$(at_the_end); with-report restore-verify -- restore-verify --newest
 
-drill: $(envfile) ## The same at the highest level, as a rehearsal of the day it is needed
-	$(at_the_end); with-report drill -- restore-verify --newest --level 5
+drill: $(envfile) ## The same at the highest level, and of each kind three older ones in their turn, as a rehearsal of the day it is needed
+	$(at_the_end); with-report drill -- restore-verify --newest --older 3 --level 5
 
 prune: $(envfile) ## Delete the backups that no rule keeps
 	$(at_the_end); with-report prune -- backup-prune --confirm

@@ -40,6 +40,36 @@ backups needs: ed25519 ${BASH_REMATCH[1]}"
   is public "$(openssl pkey -in secrets/backup-sign.pem -pubout -outform DER | tail -c 32 | base64)" "${BASH_REMATCH[1]}"
 }
 
+@test "backup-keys: make signer: --role: its line says what may be signed, and the list shows it" {
+  set_env KEEL_BACKUP_SIGN_KEY=secrets/backup-sign.pem
+  keel backup-keys make signer --role release --role backup --comment "db1,  since 2026"
+  exits 0
+  [[ "$(tail -n 1 backup/signers)" =~ ^ed25519\ ([A-Za-z0-9+/]{43}=)\ role=backup,release\ db1,\ since\ 2026$ ]]
+  key=${BASH_REMATCH[1]}
+  has "which every host that reads backups needs: ed25519 $key role=backup,release" "$stderr"
+  keel backup-keys list
+  has "signer     current   HERE  $key  role=backup,release  db1, since 2026" "$output"
+  is plain "$(grep -c '  tests$' <<<"$output")" 1
+  keel backup-keys list --json
+  is roles "$(jq -rs 'map(.roles | join(" ")) | join("|")' <<<"$output")" "backup verify release|backup release"
+  rm secrets/backup-sign.pem
+  before=$(cat backup/signers)
+  keel backup-keys make signer --role restore
+  exits 2
+  keel backup-keys make signer --comment "role=release"
+  exits 2
+  has "it would be read as a role" "$stderr"
+  [ ! -e secrets/backup-sign.pem ]
+  sed -i 's/role=backup,/role=bakup,/' backup/signers
+  for command in "backup-keys list" backups; do
+    # shellcheck disable=SC2086
+    keel $command
+    exits 78
+    has "backup/signers: line 2: role=bakup,release names no role: role=backup|verify|release" "$stderr"
+  done
+  is signers "$(cat backup/signers)" "${before/role=backup,/role=bakup,}"
+}
+
 @test "backup-keys: make signer: without a comment it is named after the host; secrets/ and backup/ are made where they are not there" {
   set_env KEEL_BACKUP_SIGN_KEY=secrets/backup-sign.pem
   rm -r secrets backup

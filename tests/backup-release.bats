@@ -108,7 +108,7 @@ notes() {
   exits 0
   keel backup-release --key "$BATS_TEST_TMPDIR/other.pem" "$HELD" "looked at it"
   exits 78
-  has "error: $BATS_TEST_TMPDIR/other.pem: is no key of KEEL_BACKUP_SIGNERS: a note by it would not count" "$stderr"
+  has "error: $BATS_TEST_TMPDIR/other.pem: is no key of KEEL_BACKUP_SIGNERS: nobody would trust what it signs" "$stderr"
   keel backup-release --key "$BATS_TEST_TMPDIR/none.pem" "$HELD" "looked at it"
   exits 78
   [ ! -e "$DISK/development/releases" ]
@@ -117,6 +117,54 @@ notes() {
   keel backup-release --key "$BATS_TEST_TMPDIR/other.pem" "$HELD" "looked at it"
   exits 0
   is signer "$(tail -n 1 "$(notes "$HELD")" | cut -d ' ' -f 3)" "$(cut -d ' ' -f 2 none.signers)"
+}
+
+@test "backup-release: what a key signs counts in its role alone: a stolen one of the server neither releases nor verifies" {
+  local server=$BATS_TEST_TMPDIR/server.pem verify=$BATS_TEST_TMPDIR/verify.pem operator=$BATS_TEST_TMPDIR/operator.pem
+  rm backup/signers
+  KEEL_BACKUP_SIGN_KEY=$server keel backup-keys make signer --role backup
+  KEEL_BACKUP_SIGN_KEY=$verify keel backup-keys make signer --role verify
+  KEEL_BACKUP_SIGN_KEY=$operator keel backup-keys make signer --role release
+  exits 0
+  made() { .venv/bin/python "$CHECKOUT/tests/backups.py" "$1" "$DISK" development "$2"; }
+  # all of it by the server
+  HELD=$(made "$server" pg:3d:held:ok:released)
+  keel backups
+  exits 65
+  has "never restored" "$output"
+  has "HELD: a tenth of its predecessors" "$output"
+  has "error: $STORE: development/verdicts/$HELD/" "$stderr"
+  has ", which may sign for backup only, not for verify" "$stderr"
+  has "error: $STORE: development/releases/$HELD/" "$stderr"
+  has ", which may sign for backup only, not for release" "$stderr"
+  rm -r "$DISK/development/verdicts" "$DISK/development/releases"
+  for key in "$server" "$verify"; do
+    keel backup-release --key "$key" "$HELD" "let me"
+    exits 78
+    is stdout "$output" ""
+    has "error: $key: its line in KEEL_BACKUP_SIGNERS says role=" "$stderr"
+    has "what it signs for release would not count" "$stderr"
+    [ ! -e "$DISK/development/releases" ]
+  done
+  keel backup-release --key "$operator" "$HELD" "looked at it"
+  exits 0
+  keel backups
+  exits 0
+  has "released: looked at it" "$output"
+  # a manifest by the others is none, and no release makes it one
+  FORGED=$(made "$verify" pg:2d:held)
+  keel backups
+  exits 65
+  hasnt "$FORGED" "$output"
+  has "error: $STORE: development/manifests/$FORGED: signed by " "$stderr"
+  has ", which may sign for verify only, not for backup" "$stderr"
+  keel backup-release --key "$operator" "$FORGED" "looked at it"
+  exits 65
+  keel restore "$FORGED" --object data --output -
+  exits 65
+  is stdout "$output" ""
+  keel backup-prune
+  has "keep    $FORGED  $STORE  held: its manifest does not verify" "$output"
 }
 
 @test "backup-release: no reason, a reason of two lines: usage" {

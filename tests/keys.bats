@@ -44,7 +44,8 @@ made() {
   is recipients "$(grep -c ^age1 backup/recipients)" 2
   has "recipient  current   -     $(age-keygen -y "$STICK/operator.txt")  operator, in the password safe" "$output"
   has "recipient  current   -     $(age-keygen -y "$STICK/offline.txt")  offline, in the bank" "$output"
-  is listed "$(awk '{print $1, $2, $3}' <<<"$output" | grep signer)" "signer current HERE"
+  is listed "$(awk '{print $1, $2, $3}' <<<"$output" | grep signer)" "signer current HERE
+signer current -"
   is secrets "$(git grep -lE 'AGE-SECRET-KEY-1[A-Z0-9]{58}|BEGIN PRIVATE' -- ':!lib')" ""
   hasnt "can open them" "$stderr"
   FIRST=$(made pg:3d)
@@ -57,8 +58,9 @@ made() {
   cd "$TREE"
   git pull -q "$BATS_TEST_TMPDIR/verify1"
   is recipients "$(grep -c ^age1 backup/recipients)" 3
-  is signers "$(cut -d ' ' -f 3- backup/signers)" "db1, since 2026
-verify1"
+  is signers "$(cut -d ' ' -f 3- backup/signers)" "role=backup db1, since 2026
+role=release operator, releases
+role=verify verify1"
 
   section "Try them"
   exits 0
@@ -84,9 +86,10 @@ opens 1, the last $SECOND"
 
   section "Change the signing key"
   exits 0
-  is signers "$(cut -d ' ' -f 3- backup/signers)" "db1, since 2026
-verify1
-db1, from 2027 on"
+  is signers "$(cut -d ' ' -f 3- backup/signers)" "role=backup db1, since 2026
+role=release operator, releases
+role=verify verify1
+role=backup db1, from 2027 on"
   is secrets "$(ls secrets)" "backup-sign.pem
 development.env"
   THIRD=$(made pg:1d)

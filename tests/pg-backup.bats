@@ -239,7 +239,11 @@ $KEEL_ENV/objects/$output/server.json.zst.age"
   .venv/bin/python -c 'import sys; sys.path.insert(0, "lib"); from keel import signed; print(signed.new_key("other")[1])' >others
   KEEL_BACKUP_SIGNERS=others keel pg-backup
   exits 78
-  has "its public key is not in others: nobody would trust what it signs" "$stderr"
+  has "is no key of KEEL_BACKUP_SIGNERS: nobody would trust what it signs" "$stderr"
+  sed 's/tests$/role=verify tests/' backup/signers >others
+  KEEL_BACKUP_SIGNERS=others keel pg-backup
+  exits 78
+  has "its line in KEEL_BACKUP_SIGNERS says role=verify: what it signs for backup would not count" "$stderr"
   set_env KEEL_BACKUP_STORES=
   keel pg-backup
   exits 78

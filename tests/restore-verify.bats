@@ -234,6 +234,188 @@ refused() {
   has "restore-verify: error: $KEEL_ENV has no backup in file://$TREE/disk" "$stderr"
 }
 
+@test "restore-verify: --older: besides the newest an older one in its turn, which is not failed for its age or its server" {
+  local first second
+  cleared
+  first=$(forge "$GOOD" "$(id 16000000)")
+  second=$(forge "$GOOD" "$(id 8000000)" 'lineage="7000000000000000001"')
+  keel restore-verify --newest --older 1
+  exits 0
+  is stdout "$output" "$GOOD"$'\n'"$first"
+  has "restore-verify: $first: its turn: never restored" "$stderr"
+  has "restore-verify: $first: restores, L5, " "$stderr"
+  is verdict "$(verdict "$first" | jq -r '[.ok, .level, (.findings | length)] | tostring')" "[true,5,0]"
+  [ ! -e "disk/$KEEL_ENV/verdicts/$second" ]
+  keel restore-verify --newest --older 1 --level 3
+  exits 0
+  is stdout "$output" "$GOOD"$'\n'"$second"
+  has "$second: it is a backup of 7000000000000000001, and PostgreSQL of $KEEL_ENV is 7" "$stderr"
+  is verdict "$(verdict "$second" | jq -r '[.ok, (.findings | length)] | tostring')" "[true,0]"
+  # each had its turn: the first is the next again, and it has rotted meanwhile
+  printf X | dd of="$(object "$first" database.dump)" bs=1 seek=70000 conv=notrunc status=none
+  keel restore-verify --newest --older 1 --level 1
+  exits 1
+  is stdout "$output" "$GOOD"
+  has "restore-verify: $first: its turn: of its kind restored the longest ago, 20" "$stderr"
+  has "payload: chunk 1 is damaged" "$stderr"
+  is verdict "$(verdict "$first" | jq .ok)" false
+  # as is known now
+  keel restore-verify --newest --older 5 --level 1
+  exits 0
+  is stdout "$output" "$GOOD"$'\n'"$second"
+  keel restore-verify --older 1 "$GOOD"
+  exits 2
+}
+
+@test "restore-verify: --older: of a retired identity: exit 65, which one is needed, no verdict; with it all is well" {
+  local old new
+  cleared
+  old=$(head -n 1 backup/recipients)
+  cp secrets/backup-identity.txt first.identity
+  cp backup/recipients first.recipients
+  rm secrets/backup-identity.txt
+  bin/backup-keys make identity -q --output secrets/backup-identity.txt --comment "from 2027 on"
+  sed -i "s/^$old$/# retired & operator until 2027/" backup/recipients
+  new=$(bin/pg-backup -q)
+  keel restore-verify --newest --older 1 --level 1
+  exits 65
+  is stdout "$output" "$new"
+  has "error: $GOOD: database.dump.zst.age, globals.sql.zst.age, server.json.zst.age: no identity of " "$stderr"
+  has "hint: add the identity of $old (retired, operator until 2027) or age1" "$stderr"
+  [ ! -e "disk/$KEEL_ENV/verdicts/$GOOD" ]
+  cat first.identity >>secrets/backup-identity.txt
+  keel restore-verify --newest --older 1 --level 1
+  mv first.identity secrets/backup-identity.txt
+  mv first.recipients backup/recipients
+  exits 0
+  is stdout "$output" "$new"$'\n'"$GOOD"
+}
+
+@test "restore-verify: of an older major version: restored into today's image, as it would be; its versions are said and no fault" {
+  local old
+  cleared
+  old=$(forge "$GOOD" "$(id 8000000)" facts.server.version_num=160004 'facts.server.version="16.4"' 'facts.extensions.hstore="0.1"' \
+    'facts.database.collation_version="1.0"' 'facts.client="pg_dump (PostgreSQL) 16.4"')
+  keel restore-verify "$old"
+  exits 0
+  is stdout "$output" "$old"
+  has "the backup is of PostgreSQL 16.4: it is restored into postgres (PostgreSQL) 17" "$stderr"
+  has "$old: extension hstore: version '1." "$stderr"
+  has "$old: collation of the database: version " "$stderr"
+  has "$old: schema not compared" "$stderr"
+  is verdict "$(verdict "$old" | jq -r '[.ok, .level, (.findings | length)] | tostring')" "[true,5,0]"
+  # all else is held against it
+  refused "$(forge "$old" "$(id 7900000)" 'facts.large_objects=4')" "3 large objects, 4 wanted"
+}
+
+@test "restore-verify: the scratch server has KEEL_RESTORE_MEMORY and no more; where that is too little: exit 69, no verdict" {
+  local hungry first box
+  cleared
+  KEEL_RESTORE_MEMORY=300m bin/restore-verify -q "$GOOD" >out 3>&- &
+  first=$!
+  until box=$(docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=scratch | grep .); do kill -0 $first; done
+  is limits "$(docker inspect -f '{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.OomScoreAdj}}' "$box")" \
+    "$((300 << 20)) $((300 << 20)) 1000"
+  wait $first
+  # An index whose making takes 400 MB for a moment: the server itself may have 1 GB.
+  sql "CREATE DATABASE hungry"
+  sql hungry "CREATE TABLE t (a int); INSERT INTO t VALUES (1);
+    CREATE FUNCTION big(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN length(repeat(''x'', 400000000)) + i; END';
+    CREATE INDEX ON t (big(a))"
+  hungry=$(PGDATABASE=hungry bin/pg-backup -q)
+  KEEL_RESTORE_MEMORY=200m keel restore-verify "$hungry"
+  exits 69
+  is stdout "$output" ""
+  [[ $stderr =~ "restore-verify: error: keel-$KEEL_ENV-scratch-"[0-9a-f]+": out of memory: it may have 200 MiB" ]]
+  has "hint: a larger KEEL_RESTORE_MEMORY, or fewer KEEL_RESTORE_JOBS" "$stderr"
+  [ ! -e "disk/$KEEL_ENV/verdicts/$hungry" ]
+  is left "$(left_over)" ""
+  keel restore-verify "$hungry"
+  exits 0
+  sql "DROP DATABASE hungry"
+}
+
+# preloaded TEXT: the environment's PostgreSQL, started again with these shared_preload_libraries.
+preloaded() {
+  sql "ALTER SYSTEM SET shared_preload_libraries = $1"
+  docker restart "$(docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=postgres)" >/dev/null
+  bin/start-base -q
+}
+
+@test "restore-verify: what the server preloads is preloaded, and starts nothing by itself; what the image lacks is named" {
+  local good bad first box
+  cleared
+  preloaded "pg_stat_statements, auto_explain, pg_prewarm"
+  sql "CREATE DATABASE watched"
+  sql watched "CREATE EXTENSION pg_stat_statements;
+    CREATE MATERIALIZED VIEW seen AS SELECT count(*) >= 0 AS some FROM pg_stat_statements"
+  box=$(docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=postgres)
+  is "workers of the server" "$(docker top "$box" -eo pid,args | grep -cE 'autoprewarm|logical replication')" 2
+  good=$(PGDATABASE=watched bin/pg-backup -q)
+  sql "DROP DATABASE watched"
+  preloaded DEFAULT
+  is fact "$(sed '$d' "disk/$KEEL_ENV/manifests/$good" | jq -r .facts.server.preload)" "pg_stat_statements, auto_explain, pg_prewarm"
+  bin/restore-verify "$good" >out 2>log 3>&- &
+  first=$!
+  until box=$(docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=scratch | grep .) &&
+    docker exec "$box" psql -XAtq -U events -c 'SHOW shared_preload_libraries' >seen 2>/dev/null &&
+    docker top "$box" -eo pid,args >processes; do kill -0 $first; done
+  wait $first
+  is stdout "$(cat out)" "$good"
+  is loaded "$(cat seen)" pg_stat_statements,auto_explain,pg_prewarm
+  grep -q checkpointer processes
+  is workers "$(grep -E 'autoprewarm|logical replication' processes)" ""
+  hasnt warning "$(cat log)"
+  # backups of before do not say what was preloaded: this one does not restore without
+  bad=$(forge "$good" "$(id 7200)" facts.server.preload=null)
+  refused "$bad" "pg_stat_statements must be loaded via"
+  # where the image has not all of it: said; and when it does not restore then, that is no verdict on the backup
+  bad=$(forge "$good" "$(id 7100)" 'facts.server.preload="pg_stat_statements, \"no-where\""')
+  keel restore-verify "$bad"
+  exits 0
+  has " has no no-where, which the backed-up server preloads" "$stderr"
+  bad=$(forge "$good" "$(id 7000)" 'facts.server.preload="nowhere,pglogical"')
+  keel restore-verify "$bad"
+  exits 78
+  has "$bad: pg_restore: " "$stderr"
+  has "hint: it is tried without nowhere, which its server preloads: pin an image that can" "$stderr"
+  [ ! -e "disk/$KEEL_ENV/verdicts/$bad" ]
+  is left "$(left_over)" ""
+}
+
+@test "restore-verify: a library with which the server does not start: said, and it is tried without" {
+  local image good
+  cleared
+  # shellcheck disable=SC2016  # for the shell in the image
+  image=$(printf '%s\n' "FROM $(image_of POSTGRES)" "USER root" 'RUN echo none >"$(pg_config --pkglibdir)/broken.so"' |
+    docker build --quiet --provenance=false --tag "keel-$KEEL_ENV:broken" -)
+  sed "s,^KEEL_IMAGE_POSTGRES=.*,KEEL_IMAGE_POSTGRES=keel-$KEEL_ENV:broken," "$(host_value KEEL_IMAGES)" >broken.env
+  [ -n "$image" ]
+  good=$(forge "$GOOD" "$(id 7200)" 'facts.server.preload="broken"')
+  KEEL_IMAGES=broken.env keel restore-verify --level 3 "$good"
+  exits 0
+  has "warning: the scratch PostgreSQL does not start: " "$stderr"
+  has "it is started again, without what the backed-up server preloads: broken" "$stderr"
+  is left "$(left_over)" ""
+}
+
+@test "restore-verify: a key that may not verify, or is in no list: exit 78 before anything is done" {
+  cleared
+  sed 's/tests$/role=backup tests/' backup/signers >others
+  KEEL_BACKUP_SIGNERS=others keel restore-verify "$GOOD"
+  exits 78
+  is stdout "$output" ""
+  has "secrets/backup-sign.pem: its line in KEEL_BACKUP_SIGNERS says role=backup: what it signs for verify would not count" "$stderr"
+  echo "ed25519 $(head -c 32 /dev/zero | base64)" >others
+  KEEL_BACKUP_SIGNERS=others keel restore-verify "$GOOD"
+  exits 78
+  has "is no key of KEEL_BACKUP_SIGNERS" "$stderr"
+  [ ! -e "disk/$KEEL_ENV/verdicts/$GOOD" ]
+  sed 's/tests$/role=verify,backup tests/' backup/signers >others
+  KEEL_BACKUP_SIGNERS=others keel restore-verify --level 0 "$GOOD"
+  exits 0
+}
+
 @test "restore-verify: longer than the RTO: exit 1, the data is well" {
   cleared
   KEEL_BACKUP_RTO=1ms keel restore-verify --level 1 "$GOOD"

@@ -57,7 +57,7 @@ nightly() {
 pg-backup  production locked
 redis-backup  production locked
 restore-verify  production locked
-restore-verify --newest --level 5 production'
+restore-verify --newest --older 3 --level 5 production'
   is paths "$(sent .path)" '/ping-key-1/backup/start
 /ping-key-1/backup
 /ping-key-1/prune/start

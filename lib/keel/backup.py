@@ -13,7 +13,7 @@ from keel.inventory import Inventory
 from keel.keep import PERIODS
 from keel.manifest import Manifest, Part
 from keel.settings import Settings
-from keel.stop import CONFIG, NO, UNAVAILABLE, Stop
+from keel.stop import NO, UNAVAILABLE, Stop
 from keel.stores import Store
 
 if TYPE_CHECKING:
@@ -87,9 +87,7 @@ def begin(settings: Settings, kind: str, lineage: str, set_id: str = "") -> Maki
     now = datetime.now(UTC).replace(microsecond=0)
     key = signed.load_key(settings.path("KEEL_BACKUP_SIGN_KEY"))
     trusted = signed.trusted(settings.path("KEEL_BACKUP_SIGNERS"))
-    if signed.public(key) not in trusted:
-        raise Stop(f"{settings['KEEL_BACKUP_SIGN_KEY']}: its public key is not in {settings['KEEL_BACKUP_SIGNERS']}: nobody would trust "
-                   f"what it signs", CONFIG, "backup-keys list shows both")
+    signed.able(settings.path("KEEL_BACKUP_SIGN_KEY"), key, trusted, signed.BACKUP)
     recipients = age_keys.recipients_file(settings.path("KEEL_BACKUP_RECIPIENTS"))
     looks, failed = [], {}
     for store in stores.open_all(settings):

@@ -173,6 +173,7 @@ def memory(s: Settings, facts: dict[str, Any]) -> list[Check]:
     there = int(facts["MemTotal"]) if facts else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limits = 2 * s.number("KEEL_REPLICAS") * s.size("KEEL_APP_MEMORY")
     limits += sum(s.size(f"KEEL_{name}_MEMORY") for name in ("POSTGRES", "REDIS", "PROXY"))
+    limits += s.size("KEEL_RESTORE_MEMORY") if s["KEEL_BACKUP_STORES"] else 0
     said = f"limits {_gib(limits)} of {_gib(there)} (both colours at once)"
     hint = "lower KEEL_*_MEMORY or KEEL_REPLICAS, or add memory"
     return [ok("memory", said) if limits <= there else Check("memory", "warn", said, hint)]

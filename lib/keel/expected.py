@@ -2,7 +2,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from keel import age_crypt, engine, forms, keep, manifest, recover, signed, tools
+from keel import age_crypt, engine, forms, keep, keyring, manifest, recover, signed, tools
 from keel.manifest import Manifest
 from keel.phases import spent
 from keel.recover import Found
@@ -16,7 +16,7 @@ def openable(settings: Settings, found: Manifest) -> None:
     if not ours & set(found.recipients):
         names = ", ".join(p.name for p in found.objects)
         raise Stop(f"{found.id}: {names}: no identity of {settings['KEEL_BACKUP_IDENTITY']} opens them", DATA,
-                   f"they were sealed to {' '.join(found.recipients)}; nothing is said against the backup")
+                   f"add the identity of {' or '.join(keyring.named(settings, found.recipients))}; nothing is said against the backup")
 
 
 def strange(settings: Settings, copy: Found, lineage: str) -> list[str]:
@@ -36,9 +36,7 @@ def _running(settings: Settings) -> str:
     service = engine.service(settings, "postgres")
     if not service or service["State"] != "running":
         return ""
-    said = ""
-    for _ in range(3):  # the engine now and then loses what a program says that ends at once
-        said = said or tools.ask(service["Id"], ["env", "LC_ALL=C", "pg_controldata"])
+    said = tools.insist(service["Id"], ["env", "LC_ALL=C", "pg_controldata"])
     found = [line.split(":")[1].strip() for line in said.splitlines() if line.startswith("Database system identifier:")]
     if not found:
         raise Stop("postgres: pg_controldata names no system identifier", UNAVAILABLE, "--lineage ID says what to expect")

@@ -1,13 +1,14 @@
 """Held backups, and the signed notes by which a person releases one: ENV/releases/ID/TIME, in each store that has it."""
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from keel import forms, manifest, signed
 from keel.forms import FORMAT
 from keel.manifest import Manifest
+from keel.signed import Signer
 from keel.stop import DATA, Stop
 from keel.stores import Store
 
@@ -30,11 +31,11 @@ class Release:
 def write(store: Store, env: str, release: Release, key: Ed25519PrivateKey) -> None:
     """Sign and store a note. Raises Stop 65 for one that could not be read again, and as the store does."""
     name, text = _name(env, release), signed.sign(asdict(release), key).encode()
-    _release(text, name, {signed.public(key)})
+    _release(text, name, {signed.public(key): Signer()})
     store.put(name, text, absent=True)
 
 
-def all_of(store: Store, env: str, keys: Collection[str],
+def all_of(store: Store, env: str, keys: Mapping[str, Signer],
            of: Collection[str] | None = None) -> tuple[dict[str, list[Release]], dict[str, Stop]]:
     """The notes on each backup (or on these only) by its id, newest first; and by its key what is wrong with each that is not to be
     trusted. Raises as the store does."""
@@ -59,9 +60,9 @@ def _name(env: str, release: Release) -> str:
     return f"{env}/releases/{release.backup}/{forms.compact(release.time)}"
 
 
-def _release(text: bytes, name: str, keys: Collection[str]) -> Release:
+def _release(text: bytes, name: str, keys: Mapping[str, Signer]) -> Release:
     """The note that lies under ENV/releases/ID/TIME, and is that one: a good one under another name is a replay."""
-    document = signed.verify(text, keys, name)
+    document = signed.verify(text, keys, signed.RELEASE, name)
     forms.check(document, forms.RELEASE, name)
     said = f"{document['backup']}/{forms.compact(document['time'])}"
     if not name.endswith(f"/releases/{said}"):

@@ -9,6 +9,7 @@ from keel.forms import moment
 from keel.keep import Backup, Policy
 from keel.manifest import Manifest, Verdict
 from keel.settings import Settings
+from keel.signed import Signer
 from keel.stop import BUSY, CONFIG, DATA, Stop
 from keel.stores import Object, Store, Unfinished
 
@@ -40,7 +41,7 @@ def policy(settings: Settings) -> Policy:
         raise Stop(f"KEEL_KEEP_…: {e}", CONFIG, f"edit {settings.file}") from None
 
 
-def look(store: Store, env: str, keys: Collection[str]) -> Inventory:
+def look(store: Store, env: str, keys: Mapping[str, Signer]) -> Inventory:
     """Read what is signed, and list the data. Raises as the store does: a part of a store is never taken for all of it.
 
     Manifests are read before the data is listed, so that the objects of each are in the list; and a backup that is finished in between

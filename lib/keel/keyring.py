@@ -19,17 +19,19 @@ RETIREMENT = re.compile(r"#\s*retired\s+(age1[a-z0-9]+)\s*(.*)")
 
 @dataclass(frozen=True)
 class Public:
-    """A public key; `state` is current, retired or unlisted; `here`: its private half lies on this host."""
+    """A public key; `state` is current, retired or unlisted; `here`: its private half lies on this host; `roles`: what it may sign."""
 
     kind: str
     key: str
     comment: str = ""
     state: str = CURRENT
     here: bool = False
+    roles: tuple[str, ...] = ()
 
     def line(self) -> str:
         """The same for people."""
-        return f"{self.kind:9}  {self.state:8}  {'HERE' if self.here else '-':4}  {self.key}  {self.comment}".rstrip()
+        return "  ".join(filter(None, [f"{self.kind:9}", f"{self.state:8}", f"{'HERE' if self.here else '-':4}", self.key,
+                                       *signed.granted(self.roles), self.comment]))
 
 
 def recipients(path: Path) -> list[Public]:
@@ -52,11 +54,18 @@ def recipients(path: Path) -> list[Public]:
     return list({r.key: r for r in sorted(found, key=lambda r: r.state == CURRENT)}.values())  # one that is both is current
 
 
+def named(settings: Settings, keys: Collection[str]) -> list[str]:
+    """Recipients with what the list says of each: its comment, and that it is retired. Raises Stop 78."""
+    listed = {r.key: r for r in recipients(settings.path("KEEL_BACKUP_RECIPIENTS"))}
+    known = [listed.get(key, Public(RECIPIENT, key, state=UNLISTED)) for key in keys]
+    return [f"{r.key} ({', '.join(filter(None, [r.state, r.comment]))})" for r in known]
+
+
 def signers(path: Path) -> list[Public]:
     """The keys that may sign; none where there is no file, or nothing in it yet. Raises Stop 78 that names the line."""
     if all(not line.strip() or line.lstrip().startswith("#") for line in _text(path).splitlines()):
         return []
-    return [Public(SIGNER, key, comment) for key, comment in signed.trusted(path).items()]
+    return [Public(SIGNER, key, signer.comment, roles=signer.roles) for key, signer in signed.trusted(path).items()]
 
 
 def identities(path: Path) -> list[Public]:
@@ -104,13 +113,14 @@ def warnings(keys: Collection[Public]) -> list[str]:
     return found
 
 
-def new_signer(path: Path, trusted: Path, comment: str) -> str:
-    """Make the key that this host signs with, trust it, and return its public half. Raises as new_identity."""
+def new_signer(path: Path, trusted: Path, comment: str, roles: Collection[str] = ()) -> str:
+    """Make the key that this host signs with, trust it in these roles (in all where none is given), and return its public half.
+    Raises as new_identity."""
     keys = {k.key for k in signers(trusted)}  # a list that cannot be read is no place for another line
     for own in own_signer(path):
         raise Stop(f"{path}: there is a key already: nothing was changed", NO, "to replace it move it away first: docs/keys.md"
                    if own.key in keys else f"it is not trusted yet; to do so: echo 'ed25519 {own.key} COMMENT' >>{trusted}")
-    pem, line = signed.new_key(comment)
+    pem, line = signed.new_key(comment, roles)
     with private.new(path, pem):
         add(trusted, line)
     return line.split()[1]

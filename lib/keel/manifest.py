@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from keel import forms, signed
 from keel.forms import FORMAT, ID, KINDS, moment
+from keel.signed import Signer
 from keel.stop import CONFIG, DATA, Stop
 from keel.stores import AT_ONCE, Missing, Store
 
@@ -100,12 +101,12 @@ def write(store: Store, manifest: Manifest, key: Ed25519PrivateKey) -> Manifest:
     """Sign and store a manifest that is not there yet: from now on the backup exists. Returns it with its digest. Raises Stop 65."""
     name = f"{manifest.env}/manifests/{manifest.id}"
     text = signed.sign({field: value for field, value in asdict(manifest).items() if field != "digest"}, key).encode()
-    written = _manifest(text, name, {signed.public(key)})  # what could not be read again is not written
+    written = _manifest(text, name, {signed.public(key): Signer()})  # what could not be read again is not written
     store.put(name, text, absent=True, lock_until=moment(manifest.lock_until) if manifest.lock_until else None)
     return written
 
 
-def read(store: Store, env: str, ident: str, keys: Collection[str]) -> Manifest:
+def read(store: Store, env: str, ident: str, keys: Mapping[str, Signer]) -> Manifest:
     """The manifest of a backup, signed by one of these keys. Raises Stop 65 naming it and what is wrong, and as the store does."""
     if not forms.ident(ident):
         raise Stop(f"{ident!r} is not a backup id", DATA, "an id looks like 20260102T031500Z-pg-1a2b3c4d; `backups` lists them")
@@ -119,7 +120,7 @@ def newest(store: Store, env: str, kind: str) -> str:
     return max((match[0] for match in found if match and match[2] == kind), default="")
 
 
-def all_of(store: Store, env: str, keys: Collection[str], limit: int = 0) -> tuple[list[Manifest], dict[str, Stop]]:
+def all_of(store: Store, env: str, keys: Mapping[str, Signer], limit: int = 0) -> tuple[list[Manifest], dict[str, Stop]]:
     """The manifests of an environment (0: all, else the newest so many), newest first; and by its key what is wrong with each that is
     not to be trusted. Raises as the store does."""
     names = sorted((item.key for item in store.list(f"{env}/manifests/")), reverse=True)
@@ -130,11 +131,11 @@ def all_of(store: Store, env: str, keys: Collection[str], limit: int = 0) -> tup
 def write_verdict(store: Store, env: str, verdict: Verdict, key: Ed25519PrivateKey) -> None:
     """Sign and store a verdict. Raises Stop 65 for one that could not be read again."""
     name, text = f"{env}/verdicts/{verdict.backup}/{forms.compact(verdict.time)}", signed.sign(asdict(verdict), key).encode()
-    _verdict(text, name, {signed.public(key)})
+    _verdict(text, name, {signed.public(key): Signer()})
     store.put(name, text, absent=True)
 
 
-def verdicts(store: Store, env: str, keys: Collection[str],
+def verdicts(store: Store, env: str, keys: Mapping[str, Signer],
              of: Collection[str] | None = None) -> tuple[dict[str, list[Verdict]], dict[str, Stop]]:
     """The verdicts on each backup (or on these only) by its id, newest first; and by its key what is wrong with each that is not to be
     trusted. Raises as the store does."""
@@ -165,9 +166,9 @@ def read_all(store: Store, names: Collection[str], parse: Callable[[bytes, str],
     return [r for r in results.values() if r is not None and not isinstance(r, Stop)], faults
 
 
-def _manifest(text: bytes, name: str, keys: Collection[str]) -> Manifest:
+def _manifest(text: bytes, name: str, keys: Mapping[str, Signer]) -> Manifest:
     """The manifest that lies under ENV/manifests/ID, and is that one: a good one under another name is a replay."""
-    document = signed.verify(text, keys, name)
+    document = signed.verify(text, keys, signed.BACKUP, name)
     forms.check(document, forms.MANIFEST, name)
     for part in document["objects"]:
         forms.check(part, forms.PART, f"{name}: an object")
@@ -182,9 +183,9 @@ def _manifest(text: bytes, name: str, keys: Collection[str]) -> Manifest:
     return Manifest(**{**document, **lists}, digest=hashlib.sha256(text).hexdigest())
 
 
-def _verdict(text: bytes, name: str, keys: Collection[str]) -> Verdict:
+def _verdict(text: bytes, name: str, keys: Mapping[str, Signer]) -> Verdict:
     """The verdict that lies under ENV/verdicts/ID/TIME, and is that one."""
-    document = signed.verify(text, keys, name)
+    document = signed.verify(text, keys, signed.VERIFY, name)
     forms.check(document, forms.VERDICT, name)
     said = f"{document['backup']}/{forms.compact(document['time'])}"
     if not name.endswith(f"/verdicts/{said}"):

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from keel import inventory, manifest
+from keel import inventory, manifest, stores
 from keel.forms import moment
 from keel.inventory import Inventory
 from keel.keep import Backup
 from keel.manifest import Manifest
+from keel.signed import Signer
 from keel.stores import Store
 
 HELP = {
@@ -44,7 +45,7 @@ class Sample:
     value: float
 
 
-def of_store(store: Store, labels: Mapping[str, str], keys: Collection[str], now: datetime) -> list[Sample]:
+def of_store(store: Store, labels: Mapping[str, str], keys: Mapping[str, Signer], now: datetime) -> list[Sample]:
     """What a store says of the backups of labels["env"]. Raises as the store does."""
     found = inventory.look(store, labels["env"], keys)
     samples = [Sample("evenkeel_backup_store_up", labels, 1), Sample("evenkeel_backup_faults", labels, len(found.faults))]
@@ -75,8 +76,7 @@ def names(urls: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for url in urls:
         try:
-            parts = urlsplit(url)
-            name = f"{parts.scheme}://{parts.hostname or ''}{parts.path}".rstrip("/") if parts.scheme else "no URL"
+            name = stores.shown(url).rstrip("/") if urlsplit(url).scheme else "no URL"
         except ValueError:
             name = "no URL"
         same = sum(n.partition(" (")[0] == name for n in found.values())
@@ -104,7 +104,8 @@ def _good(found: Inventory, good: Backup | None, labels: Mapping[str, str], now:
     return [Sample(f"evenkeel_backup_{name}", labels, value) for name, value in values.items()]
 
 
-def _restored(found: Inventory, restored: Backup | None, labels: Mapping[str, str], by: tuple[Collection[str], datetime]) -> list[Sample]:
+def _restored(found: Inventory, restored: Backup | None, labels: Mapping[str, str],
+              by: tuple[Mapping[str, Signer], datetime]) -> list[Sample]:
     """About the newest backup that has been restored."""
     keys, now = by
     verdicts = manifest.verdicts(found.store, found.env, keys, {restored.id})[0] if restored else {}

@@ -15,7 +15,8 @@ OURS = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 SERVER = """SELECT json_build_object(
  'system', (SELECT system_identifier::text FROM pg_control_system()), 'version', current_setting('server_version'),
  'version_num', current_setting('server_version_num')::int, 'superuser', (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
- 'bootstrap', (SELECT rolname FROM pg_roles WHERE oid = 10))"""
+ 'bootstrap', (SELECT rolname FROM pg_roles WHERE oid = 10),
+ 'preload', (SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries'))"""  # null where we may not know
 DATABASE = """SELECT json_build_object('name', d.datname, 'size', pg_database_size(d.oid), 'encoding', pg_encoding_to_char(d.encoding),
  'collate', d.datcollate, 'ctype', d.datctype, 'provider', d.datlocprovider, 'collation_version', coalesce(d.datcollversion, ''),
  'owner', pg_get_userbyid(d.datdba), 'time', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))

@@ -16,10 +16,7 @@ def findings(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     for key, what in SAME.items():
         if wanted["database"][key] != found["database"][key]:
             said.append(f"the database has the {what} {found['database'][key]!r}, not {wanted['database'][key]!r}")
-    said += _versions("extension", wanted["extensions"], found["extensions"], "another version may hold data in another form")
-    said += _versions("collation", {**wanted["collations"], "of the database": wanted["database"]["collation_version"]},
-                      {**found["collations"], "of the database": found["database"]["collation_version"]},
-                      "where text is ordered otherwise, copies of data files have corrupt indexes; a dump builds them anew")
+    said += versions(wanted, found)
     said += _some([f"sequence {name} is not there" for name in wanted["sequences"] if name not in found["sequences"]])
     said += _some([f"sequence {name} was never used" for name, value in wanted["sequences"].items()
                    if value is not None and found["sequences"].get(name, value) is None])
@@ -29,6 +26,14 @@ def findings(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     # An index that was invalid is not dumped at all.
     said += _some([f"index {name} is invalid" for name in found["invalid_indexes"] if name not in wanted["invalid_indexes"]])
     return said + _some([f"role {name} is not there" for name in sorted(set(wanted["roles"]) - set(found["roles"]))])
+
+
+def versions(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Of the findings those about versions: of extensions, and of the libraries that order text."""
+    said = _versions("extension", wanted["extensions"], found["extensions"], "another version may hold data in another form")
+    return said + _versions("collation", {**wanted["collations"], "of the database": wanted["database"]["collation_version"]},
+                            {**found["collations"], "of the database": found["database"]["collation_version"]},
+                            "where text is ordered otherwise, copies of data files have corrupt indexes; a dump builds them anew")
 
 
 def rows(wanted: Mapping[str, int], found: Mapping[str, int]) -> list[str]:

@@ -15,6 +15,7 @@ import json
 import re
 import stat
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,7 +24,17 @@ from keel.stop import CONFIG, DATA, Stop
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+BACKUP, VERIFY, RELEASE = ROLES = ("backup", "verify", "release")  # what a key may sign: manifests, verdicts, notes of a release
+ROLE = re.compile(r"roles?\s*[=:]", re.IGNORECASE)
 LINE = re.compile(rb"^signature ed25519 ([A-Za-z0-9+/]{43}=) ([A-Za-z0-9+/]{86}==)\n", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A line of the list of trusted keys: whose it is, and what counts of all that the key signs."""
+
+    comment: str = ""
+    roles: tuple[str, ...] = ROLES
 
 
 def sign(document: Mapping[str, Any], key: Ed25519PrivateKey) -> str:
@@ -32,8 +43,9 @@ def sign(document: Mapping[str, Any], key: Ed25519PrivateKey) -> str:
     return f"{body}signature ed25519 {public(key)} {base64.b64encode(key.sign(body.encode())).decode()}\n"
 
 
-def verify(text: bytes | str, keys: Collection[str], name: str) -> dict[str, Any]:
-    """The document of a signed text, when one of these public keys (base64) signed it. Raises Stop 65 naming it and the reason.
+def verify(text: bytes | str, keys: Mapping[str, Signer], role: str, name: str) -> dict[str, Any]:
+    """The document of a signed text, when one of these public keys (base64) signed it that may in this role. Raises Stop 65 naming it and
+    the reason.
 
     Nothing is parsed before the signature has been checked.
     """
@@ -52,6 +64,10 @@ def verify(text: bytes | str, keys: Collection[str], name: str) -> dict[str, Any
         raise Stop(f"{name}: its signature line is not canonical base64", DATA)
     if last[1].decode() not in keys:
         raise Stop(f"{name}: signed by {last[1].decode()}, which is no trusted key", DATA, "forged, or that key is missing in the list")
+    may = keys[last[1].decode()].roles
+    if role not in may:
+        raise Stop(f"{name}: signed by {last[1].decode()}, which may sign for {', '.join(may)} only, not for {role}", DATA,
+                   "forged with that key, or its line in the list lacks a role")
     try:
         Ed25519PublicKey.from_public_bytes(signer).verify(signature, data[:last.start()])
     except InvalidSignature:
@@ -65,14 +81,32 @@ def verify(text: bytes | str, keys: Collection[str], name: str) -> dict[str, Any
     return document
 
 
-def new_key(comment: str = "") -> tuple[str, str]:
-    """A new key: the private one as PEM (PKCS8, RFC 5958), and its line for the list of trusted keys."""
+def new_key(comment: str = "", roles: Collection[str] = ()) -> tuple[str, str]:
+    """A new key: the private one as PEM (PKCS8, RFC 5958), and its line for the list of trusted keys; without roles it may sign anything.
+    Raises ValueError for a comment that would be read as roles."""
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
-    return pem.decode(), " ".join(["ed25519", public(key), *comment.split()]) + "\n"
+    if ROLE.match(comment.strip()):
+        raise ValueError(f"{comment!r} reads as a role")
+    return pem.decode(), " ".join(["ed25519", public(key), *granted(roles), *comment.split()]) + "\n"
+
+
+def granted(roles: Collection[str]) -> list[str]:
+    """The word of a line that says what its key may sign; none where it may sign anything."""
+    return [f"role={','.join(r for r in ROLES if r in roles)}"] if roles and set(roles) != set(ROLES) else []
+
+
+def able(path: Path, key: Ed25519PrivateKey, keys: Mapping[str, Signer], role: str) -> None:
+    """That what the key in this file signs counts in this role. Raises Stop 78: better before the work than after it."""
+    signer = keys.get(public(key))
+    if not signer:
+        raise Stop(f"{path}: is no key of KEEL_BACKUP_SIGNERS: nobody would trust what it signs", CONFIG, "backup-keys list shows both")
+    if role not in signer.roles:
+        raise Stop(f"{path}: its line in KEEL_BACKUP_SIGNERS says {granted(signer.roles)[0]}: what it signs for {role} would not count",
+                   CONFIG, "backup-keys list shows who may; docs/keys.md says why")
 
 
 def public(key: Ed25519PrivateKey) -> str:
@@ -99,9 +133,9 @@ def load_key(path: Path) -> Ed25519PrivateKey:
     return key
 
 
-def trusted(path: Path) -> dict[str, str]:
-    """The trusted public keys (base64) with their comments: a line `ed25519 BASE64 comment` each. Raises Stop 78 for any other line."""
-    found: dict[str, str] = {}
+def trusted(path: Path) -> dict[str, Signer]:
+    """The trusted public keys (base64): a line `ed25519 BASE64 [role=ROLE,…] comment` each. Raises Stop 78 for any other line."""
+    found: dict[str, Signer] = {}
     try:
         lines = _read(path, "give it the line that backup-keys shows: ed25519 BASE64 comment").decode().splitlines()
     except UnicodeDecodeError:
@@ -110,13 +144,29 @@ def trusted(path: Path) -> dict[str, str]:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         words = line.split(maxsplit=2)
+        rest = words[2].strip() if len(words) > 2 else ""
         key = _bytes(words[1].encode()) if len(words) > 1 and words[0] == "ed25519" else None
         if key is None or len(key) != 32:
             raise Stop(f"{path}: line {number} is not ed25519 BASE64 comment", CONFIG, "backup-keys shows the line of a key")
-        found[words[1]] = words[2].strip() if len(words) > 2 else ""
+        signer = _signer(rest)
+        if signer is None:
+            raise Stop(f"{path}: line {number}: {rest.split()[0]} names no role: role={'|'.join(ROLES)}, or several with commas between",
+                       CONFIG, "without such a word the key may sign anything")
+        if signer.roles != found.get(words[1], signer).roles:
+            raise Stop(f"{path}: line {number} gives a key other roles than a line before it", CONFIG, "one line for each key")
+        found[words[1]] = signer
     if not found:
         raise Stop(f"{path}: holds no key", CONFIG, "give it the line that backup-keys shows: ed25519 BASE64 comment")
     return found
+
+
+def _signer(rest: str) -> Signer | None:
+    """What stands behind a key; nothing where it gives a role that there is not: a slip must not let a key sign anything."""
+    if not ROLE.match(rest):
+        return Signer(rest)
+    word, *comment = rest.split(maxsplit=1)
+    named = word.removeprefix("role=").split(",")
+    return Signer("".join(comment), tuple(r for r in ROLES if r in named)) if set(named) <= set(ROLES) else None
 
 
 def _read(path: Path, hint: str) -> bytes:

@@ -121,7 +121,7 @@ def open_all(settings: Settings, urls: Sequence[str] = ()) -> list[Store]:
     if not wanted:
         raise Stop("KEEL_BACKUP_STORES is empty: there is no store", CONFIG, "KEEL_BACKUP_STORES=file:///DIR or s3://BUCKET/PREFIX")
     opened: list[Store] = []
-    faults = [f"{url}: is there twice" for url in sorted({u for u in wanted if wanted.count(u) > 1})]
+    faults = [f"{shown(url)}: is there twice" for url in sorted({u for u in wanted if wanted.count(u) > 1})]
     for url in wanted:
         try:
             opened.append(open_one(settings, url))
@@ -132,16 +132,25 @@ def open_all(settings: Settings, urls: Sequence[str] = ()) -> list[Store]:
     return opened
 
 
+def shown(url: str) -> str:
+    """A store's URL for people, without what may be a secret: whatever stands before an @ or after a ?; all of one that is none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return f"{'s3' if url.startswith('s3:') else 'file' if url.startswith('file:') else ''}://…"
+    return f"{parts.scheme}://{parts.hostname or ''}{parts.path.rpartition('@')[2]}"
+
+
 def open_one(settings: Settings, url: str) -> Store:
     """The store with this URL; nothing is asked of an s3 store yet. Raises Stop 78."""
     from keel import store_file, store_s3
 
+    name = shown(url)
     try:
         parts = urlsplit(url)
         words = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-    except ValueError as e:
-        raise Stop(f"{url.partition('?')[0]}: is no URL: {e}", CONFIG) from None
-    name = f"{parts.scheme}://{parts.hostname or ''}{parts.path}"  # whatever else stands there may be a password
+    except ValueError:  # its words quote what is wrong, which may be the password
+        raise Stop(f"{name}: is no URL, or what stands after its ? is not NAME=VALUE&…", CONFIG) from None
     if parts.username or parts.password or parts.fragment:
         raise Stop(f"{name}: credentials do not belong into a URL", CONFIG, "AWS_ACCESS_KEY_ID or ?profile=NAME")
     if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/") and not words:

@@ -146,3 +146,11 @@ def ask(where: str, argv: Sequence[str]) -> str:
     said = program.process.stdout.read()
     program.well()
     return said.decode(errors="replace")
+
+
+def insist(where: str, argv: Sequence[str]) -> str:
+    """The stdout of a program that says something: the engine now and then loses it where a program ends at once. Raises as ask."""
+    said = ""
+    for _ in range(3):
+        said = said or ask(where, argv).strip()
+    return said

@@ -15,7 +15,8 @@ from keel.manifest import Manifest, Verdict
 from keel.phases import Phases
 from keel.recover import Found
 from keel.settings import Settings
-from keel.stop import DATA, Stop
+from keel.signed import Signer
+from keel.stop import BUSY, DATA, Stop
 from keel.stores import Exists, Missing, Store
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Wanted:
     level: int = 5
     lineage: str = ""
     newest: bool = False   # it is to be recent
+    older: bool = False    # it may be of a server that was there before
     urls: tuple[str, ...] = ()
 
 
@@ -55,15 +57,6 @@ class Trial:
         return not self.findings() and not self.aside
 
 
-def newest(settings: Settings, urls: Sequence[str]) -> list[str]:
-    """The newest backup of each kind. Raises Stop 1 when there is none of any."""
-    opened = stores.open_all(settings, urls)
-    found = [max(manifest.newest(store, settings.env, kind) for store in opened) for kind in forms.KINDS]
-    if not any(found):
-        raise Stop(f"{settings.env} has no backup in {' '.join(s.url for s in opened)}", hint="pg-backup makes one")
-    return [ident for ident in found if ident]
-
-
 def begin(settings: Settings, ident: str, urls: Sequence[str]) -> Trial:
     """Level 0: the signed manifest, and every object in its size, in each store. Raises Stop 65 when no store has a manifest to trust."""
     if not forms.ident(ident):
@@ -80,7 +73,7 @@ def begin(settings: Settings, ident: str, urls: Sequence[str]) -> Trial:
     return Trial(found, {u: f for u, f in faults.items() if not isinstance(f, Missing)}, [], phases)
 
 
-def _copies(opened: Sequence[Store], env: str, ident: str, keys: Mapping[str, str]) -> tuple[list[Found], dict[str, Stop]]:
+def _copies(opened: Sequence[Store], env: str, ident: str, keys: Mapping[str, Signer]) -> tuple[list[Found], dict[str, Stop]]:
     found: list[Found] = []
     faults: dict[str, Stop] = {}
     for store in opened:
@@ -108,13 +101,18 @@ def carry_out(settings: Settings, trial: Trial, wanted: Wanted) -> None:
         except Stop as e:
             if e.code != DATA:
                 raise
+            if not copy.store.stat(f"{settings.env}/manifests/{trial.manifest.id}"):  # which goes first
+                raise Stop(f"{copy.store.url}: {trial.manifest.id} was deleted while it was read", BUSY, "by backup-prune?") from None
             trial.faults[copy.store.url] = e
             trial.checked.level = max(trial.checked.level, 1)
             continue
         checked.seconds = {**trial.checked.seconds, **checked.seconds}
         trial.checked = checked
         break
-    trial.aside += expected.strange(settings, trial.found[0], wanted.lineage)
+    strange = expected.strange(settings, trial.found[0], wanted.lineage)
+    for text in strange if wanted.older else []:
+        cli.say(f"{trial.manifest.id}: {text}, which may have come after it")
+    trial.aside += [] if wanted.older else strange
     trial.aside += expected.late(settings, trial.manifest, sum(trial.checked.seconds.values()), wanted.newest)
 
 

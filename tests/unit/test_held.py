@@ -15,7 +15,7 @@ from keel.stop import DATA, Stop
 from keel.store_file import Folder
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
-KEYS = {signed.public(KEY)}
+KEYS = {signed.public(KEY): signed.Signer()}
 WHEN = datetime(2026, 1, 2, 3, 15, tzinfo=UTC)
 ID, OTHER = "20260102T031500Z-pg-1a2b3c4d", "20260103T031500Z-pg-1a2b3c4d"
 DIGEST = "a" * 64

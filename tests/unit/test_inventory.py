@@ -14,7 +14,7 @@ from keel.stop import BUSY, CONFIG, Stop
 from keel.stores import Store
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
-KEYS = {signed.public(KEY)}
+KEYS = {signed.public(KEY): signed.Signer()}
 NOW = datetime(2026, 3, 2, 4, 0, tzinfo=UTC)
 DATA_NAME, DATA = "events.dump.zst.age", b"ciphertext"
 DIGEST = hashlib.sha256(DATA).hexdigest()

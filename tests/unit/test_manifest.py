@@ -20,7 +20,7 @@ from keel.store_file import Folder
 from keel.stores import SMALL
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
-KEYS = {signed.public(KEY)}
+KEYS = {signed.public(KEY): signed.Signer()}
 WHEN = datetime(2026, 1, 2, 3, 15, tzinfo=UTC)
 ID = "20260102T031500Z-pg-1a2b3c4d"
 NAME = f"production/manifests/{ID}"
@@ -64,7 +64,7 @@ def test_what_is_written_is_read_back(store: Folder) -> None:
     assert written.digest == manifest.read(store, "production", ID, KEYS).digest == hashlib.sha256(store.get(NAME)).hexdigest()
     there = store.stat(NAME)
     assert there and there.locked_until == datetime(2026, 2, 8, 3, 15, tzinfo=UTC)
-    assert b"digest" not in store.get(NAME) and signed.verify(store.get(NAME), KEYS, NAME)["format"] == 1
+    assert b"digest" not in store.get(NAME) and signed.verify(store.get(NAME), KEYS, signed.BACKUP, NAME)["format"] == 1
 
 
 def test_a_manifest_is_written_once(store: Folder) -> None:

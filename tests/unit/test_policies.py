@@ -21,7 +21,7 @@ from keel.stop import CONFIG, Stop
 VARIABLES = schema.load(settings.ROOT / "compose" / "example.env")
 ENV = "development"
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
-KEYS = {signed.public(KEY)}
+KEYS = {signed.public(KEY): signed.Signer()}
 NOW = datetime.now(UTC).replace(microsecond=0)
 LOCK = timedelta(minutes=10)
 DATA = b"x" * (FIRST + 1)  # two parts
@@ -194,7 +194,7 @@ def test_the_pruner_takes_away_and_the_owner_can_bring_back(server: s3server.Ser
     verifier = store(server, bucket, "verifier")
     there = list(verifier.versions(f"{ENV}/manifests/", datetime.now(UTC)))
     assert [v.key for v in there] == [f"{ENV}/manifests/{m.id}"] and signed.verify(b"".join(verifier.read(there[0].key, there[0].version)),
-                                                                                    KEYS, "m")
+                                                                                    KEYS, signed.BACKUP, "m")
 
 
 def test_the_verifier_reads_all_and_writes_verdicts_only(server: s3server.Server, bucket: str) -> None:

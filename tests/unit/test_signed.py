@@ -21,7 +21,7 @@ from keel import signed
 from keel.stop import CONFIG, DATA, Stop
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
-KEYS = {signed.public(KEY): "backup host"}
+KEYS = {signed.public(KEY): signed.Signer("backup host")}
 DOCUMENT = {"id": "20260102T031500Z-pg-1a2b3c4d", "objects": [{"name": "events.dump", "size": 7}], "host": "größe"}
 TEXT = signed.sign(DOCUMENT, KEY)
 plain = st.recursive(st.none() | st.booleans() | st.integers(-2**63, 2**63) | st.text(),
@@ -35,14 +35,14 @@ def by_hand(body: bytes, key: Ed25519PrivateKey = KEY) -> bytes:
 
 def refused(text: bytes | str) -> str:
     with pytest.raises(Stop) as stopped:
-        signed.verify(text, KEYS, "production/manifests/X")
+        signed.verify(text, KEYS, "backup", "production/manifests/X")
     assert stopped.value.code == DATA and stopped.value.message.startswith("production/manifests/X: ")
     return stopped.value.message
 
 
 @given(st.dictionaries(st.text(), plain))
 def test_what_is_signed_is_read_back(document: dict[str, Any]) -> None:
-    assert signed.verify(signed.sign(document, KEY), KEYS, "x") == document
+    assert signed.verify(signed.sign(document, KEY), KEYS, "backup", "x") == document
 
 
 def test_the_form() -> None:
@@ -116,7 +116,7 @@ def test_what_openssl_signs_is_taken(tmp_path: Path) -> None:
     subprocess.run(["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", "key.pem", "-in", "body", "-out", "sig"], cwd=tmp_path, check=True)
     public = signed.public(signed.load_key(tmp_path / "key.pem"))
     line = f"signature ed25519 {public} {base64.b64encode((tmp_path / 'sig').read_bytes()).decode()}\n"
-    assert signed.verify(f'{{"a": 1}}\n{line}', {public}, "x") == {"a": 1}
+    assert signed.verify(f'{{"a": 1}}\n{line}', {public: signed.Signer()}, "backup", "x") == {"a": 1}
 
 
 def test_a_new_key_signs_and_its_line_is_trusted(tmp_path: Path) -> None:
@@ -125,10 +125,45 @@ def test_a_new_key_signs_and_its_line_is_trusted(tmp_path: Path) -> None:
     (tmp_path / "key").chmod(0o600)
     (tmp_path / "trusted").write_text(f"# who may sign\n\n  # nobody else\ned25519 {signed.public(KEY)}\n{line}")
     key, keys = signed.load_key(tmp_path / "key"), signed.trusted(tmp_path / "trusted")
-    assert keys == {signed.public(KEY): "", signed.public(key): "backup host, 2026"}
-    assert signed.verify(signed.sign({"a": 1}, key), keys, "x") == {"a": 1}
+    assert keys == {signed.public(KEY): signed.Signer(), signed.public(key): signed.Signer("backup host, 2026")}
+    assert signed.verify(signed.sign({"a": 1}, key), keys, "backup", "x") == {"a": 1}
     assert signed.new_key()[0] != pem and re.fullmatch(r"ed25519 \S{44}\n", signed.new_key()[1])
     assert signed.new_key("one\ned25519 two")[1].count("\n") == 1, "a comment cannot add a key"
+    for comment in ("role=release", " Role: none"):
+        with pytest.raises(ValueError, match="reads as a role"):
+            signed.new_key(comment)
+
+
+@pytest.mark.parametrize("given_", [("backup",), ("verify",), ("release",), ("release", "backup"), ("verify", "backup", "release"), ()])
+def test_a_key_signs_what_its_line_says(tmp_path: Path, given_: tuple[str, ...]) -> None:
+    pem, line = signed.new_key("verify host", given_)
+    (tmp_path / "key").write_text(pem)
+    (tmp_path / "key").chmod(0o600)
+    (tmp_path / "trusted").write_text(line)
+    key, keys = signed.load_key(tmp_path / "key"), signed.trusted(tmp_path / "trusted")
+    assert [s.comment for s in keys.values()] == ["verify host"] and ("role=" in line) == (0 < len(given_) < 3)
+    for role in signed.ROLES:
+        if role in (given_ or signed.ROLES):
+            assert signed.verify(signed.sign({"a": 1}, key), keys, role, "x") == {"a": 1}
+            signed.able(tmp_path / "key", key, keys, role)
+            continue
+        with pytest.raises(Stop, match=rf"^x: signed by \S+, which may sign for [a-z, ]+ only, not for {role}$") as stopped:
+            signed.verify(signed.sign({"a": 1}, key), keys, role, "x")
+        assert stopped.value.code == DATA
+        with pytest.raises(Stop, match=f"KEEL_BACKUP_SIGNERS says role=.*: what it signs for {role} would not count") as stopped:
+            signed.able(tmp_path / "key", key, keys, role)
+        assert stopped.value.code == CONFIG
+
+
+def test_the_words_of_a_line(tmp_path: Path) -> None:
+    path, key = tmp_path / "trusted", f"ed25519 {signed.public(KEY)}"
+    for rest, signer in {"": signed.Signer(), " backup host": signed.Signer("backup host"), " a role=x": signed.Signer("a role=x"),
+                         "\trole=backup\tdb1, since 2026 ": signed.Signer("db1, since 2026", ("backup",)),
+                         " role=release,verify": signed.Signer("", ("verify", "release"))}.items():
+        path.write_text(f"{key}{rest}\n")
+        assert signed.trusted(path) == {signed.public(KEY): signer}
+    path.write_text(f"{key} role=backup\n{key} role=backup again\n")
+    assert list(signed.trusted(path).values()) == [signed.Signer("again", ("backup",))]
 
 
 def pem(key: Any, cipher: Any = None) -> bytes:
@@ -158,6 +193,9 @@ def spoiled(change: Callable[[str], str]) -> bytes:
 @pytest.mark.parametrize(("content", "reason"), [
     (spoiled(lambda s: s.replace("ed25519", "rsa")), "line 2 is not ed25519"), (spoiled(lambda s: s.replace("=", "")), "line 2 is not"),
     (spoiled(lambda s: "ed25519"), "line 2 is not"), (spoiled(lambda s: "ed25519 AAAA short"), "line 2 is not"),
+    *[(spoiled(lambda s, w=word: s.replace("host", f"{w} host")), f"line 2: {word} names no role")  # type: ignore[misc]
+      for word in ("role=", "role=bakup", "role=backup,", "role=backup,all", "roles=backup", "Role=backup", "role:backup")],
+    (spoiled(lambda s: f"{s}\n{s.replace('host', 'role=backup')}"), "line 3 gives a key other roles than a line before it"),
     (b"# none\n", "holds no key"), (b"", "holds no key"), (b"\xff", "is not UTF-8"), (None, "no such file"),
 ])
 def test_lists_of_trusted_keys_that_are_refused(tmp_path: Path, content: bytes | None, reason: str) -> None:

@@ -77,6 +77,19 @@ def test_a_store_that_is_named_twice() -> None:
         stores.open_all(some_settings(KEEL_BACKUP_STORES="s3://b/p s3://b/p"))
 
 
+@pytest.mark.parametrize(("url", "shown"), [
+    ("s3://me:hunter2@[b/p", "s3://…"), ("s3://me:hunter2@b\u2100/p?region=x", "s3://…"), ("ftp://me:hunter2@[b", "://…"),
+    ("s3://me:hunter2@b/p?region", "s3://b/p"), ("s3://b/p?hunter2", "s3://b/p"), ("s3:me:hunter2@b/p", "s3://b/p"),
+    ("s3:///me:hunter2@b/p", "s3://b/p"), ("ftp://me:hunter2@b/p", "ftp://b/p"),
+    ("s3://b/p?region=hunter2 s3://b/p?region=hunter2", "s3://b/p"),
+    ("file://me:hunter2@[b/dir", "file://…")])
+def test_no_url_is_shown_with_what_may_be_a_secret(url: str, shown: str) -> None:
+    with pytest.raises(Stop) as e:
+        stores.open_all(some_settings(KEEL_BACKUP_STORES=url))
+    said = f"{e.value.message} {e.value.hint}"
+    assert e.value.code == 78 and e.value.message.startswith(f"{shown}: ") and "hunter2" not in said and "me:" not in said
+
+
 def test_a_url_wins_over_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "credentials").write_text("[second]\naws_access_key_id = second-key\naws_secret_access_key = x\n")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))

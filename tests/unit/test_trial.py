@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from keel import age_crypt, age_keys, manifest, pack, recover, schema, settings, signed, trial
+from keel import age_crypt, age_keys, due, manifest, pack, recover, schema, settings, signed, trial
 from keel.manifest import Manifest, Verdict
 from keel.recover import Found
-from keel.stop import DATA, Stop
+from keel.stop import BUSY, DATA, Stop
 from keel.store_file import Folder, open_folder
 
 ENV, CHUNK, NONCE = "production", 65536 + 16, 16
@@ -236,9 +236,9 @@ def test_one_of_several_identities_is_enough(place: Place) -> None:
 
 
 def test_the_newest_of_each_kind(place: Place) -> None:
-    assert trial.newest(place.settings, ()) == [SECOND]
+    assert due.newest(place.settings, ()) == [SECOND]
     with pytest.raises(Stop) as stop:
-        trial.newest(settings.Settings("staging", place.settings.values, {}, VARIABLES), ())
+        due.newest(settings.Settings("staging", place.settings.values, {}, VARIABLES), ())
     assert stop.value.code == 1
 
 
@@ -254,6 +254,38 @@ def test_a_copy_that_is_bad_does_not_spoil_the_other(place: Place) -> None:
     assert [v.ok for v in place.verdicts()] == [False] and [v.ok for v in good] == [True]
     place.settings.values["KEEL_BACKUP_STORES"] = f"file://{place.folder / 'second'} {place.store.url}"
     assert isinstance(recover.find(place.settings, SECOND), Found)
+
+
+def test_one_that_is_pruned_while_it_is_read_is_not_called_bad(place: Place) -> None:
+    tried = trial.begin(place.settings, SECOND, ())
+    place.object().unlink()
+    place.signature().rename(place.folder / "aside")
+    with pytest.raises(Stop, match=f"{SECOND} was deleted while it was read") as stop:
+        trial.carry_out(place.settings, tried, trial.Wanted(level=1, lineage=LINEAGE))
+    assert stop.value.code == BUSY and tried.well
+    (place.folder / "aside").rename(place.signature())
+    trial.carry_out(place.settings, tried, trial.Wanted(level=1, lineage=LINEAGE))
+    assert not tried.well, "with its manifest it is"
+
+
+def test_an_older_one_is_not_failed_for_its_server(place: Place) -> None:
+    for older in (False, True):
+        tried = trial.begin(place.settings, SECOND, ())
+        trial.carry_out(place.settings, tried, trial.Wanted(level=0, lineage="7000000000000000001", older=older))
+        assert tried.well == older and not tried.findings()
+
+
+def test_the_identity_that_is_lacking_is_named(place: Place) -> None:
+    (place.folder / "identity").write_text(f"{age_crypt.new_identity()[0]}\n")
+    sealed, other = (str(r) for r in (age_keys.recipients_file(place.folder / "recipients")[0], age_crypt.recipient(
+        age_keys.SecretKey(bytes([7]) * 32))))
+    place.settings.values["KEEL_BACKUP_RECIPIENTS"] = str(place.folder / "recipients")
+    for text, said in ((f"# operator\n{sealed}\n", f"{sealed} (current, operator)"), (f"{other}\n", f"{sealed} (unlisted)"),
+                       (f"{other}\n# retired {sealed} operator until 2027\n", f"{sealed} (retired, operator until 2027)")):
+        (place.folder / "recipients").write_text(text)
+        with pytest.raises(Stop) as stop:
+            place.verify()
+        assert stop.value.code == DATA and f"add the identity of {said}; nothing is said against the backup" in stop.value.hint
 
 
 def test_late_is_told_apart_from_bad(place: Place) -> None:
