@@ -21,7 +21,8 @@ from keel.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PIECE = 1 << 20
-# Digits of random bytes: half of it is left by zstd, as of a dump, so that there are many parts; what repeats lies far beyond its window.
+# Random bytes and zeros in turn: zstd leaves half of it, so that there are many parts; what repeats lies far beyond its window.
+TURN = 8 << 10
 BLOCK = 64 * PIECE
 SPARE = 5 << 30
 
@@ -77,7 +78,7 @@ def streamed(argv: Sequence[str | Path], size: int, env: Mapping[str, str]) -> P
 
 def pieces(size: int) -> Iterator[memoryview]:
     """That many bytes."""
-    block = memoryview(os.urandom(min(size, BLOCK) // 2 + 1).hex().encode())
+    block = memoryview(b"".join(os.urandom(TURN) + bytes(TURN) for _ in range(BLOCK // (2 * TURN))))
     for at in range(0, size, PIECE):
         start = at % BLOCK
         yield block[start:start + min(PIECE, size - at)]
