@@ -56,7 +56,8 @@ def pgbackrest(server: Server, postgres: Container, processes: int = 2) -> Run:
 
     It runs in a container beside the server with its data folder, read-only; the server stays as it is. Its S3 speaks TLS only, so
     `server` is one with `tls`; the certificate is not verified. Without archiving (archive-check=n) it neither stores nor waits for the
-    WAL that such a backup needs to be restored: that part is left out, in its favour.
+    WAL that such a backup needs to be restored: that part is left out, in its favour. Whatever else lies in the data folder is backed up
+    too: no plain dump may be there yet.
     """
     image = made_image(postgres)
     with bucket(server) as name, beside(postgres, image, options(server, postgres, name, processes)) as box:
@@ -98,11 +99,11 @@ def made_image(postgres: Container) -> str:
 @contextlib.contextmanager
 def beside(postgres: Container, image: str, env: Mapping[str, str]) -> Iterator[Container]:
     """A container of that image on the host's network, which reaches both servers, with the server's folders, read-only. Both go."""
-    client = postgres.client
-    labels = {"keel.env": postgres.labels["keel.env"], "keel.role": "bench"}  # what a kill leaves goes with the platform
+    client, name = postgres.client, postgres.labels["keel.env"]
+    labels = {"keel.env": name, "keel.role": "bench"}  # what a kill leaves goes with the platform
     try:
-        box = client.containers.run(image, detach=True, init=True, network_mode="host", volumes_from=[f"{postgres.id}:ro"],
-                                    environment=dict(env), labels=labels)
+        box = client.containers.run(image, name=f"keel-{name}-pgbackrest", detach=True, init=True, network_mode="host",
+                                    volumes_from=[f"{postgres.id}:ro"], environment=dict(env), labels=labels)
         try:
             yield box
         finally:
