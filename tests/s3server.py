@@ -38,10 +38,10 @@ def free_ports(count: int) -> list[int]:
 
 
 class Server:
-    """Started below a folder of the caller's; `endpoint` is its address."""
+    """Started below a folder of the caller's; `endpoint` is its address. With `tls` it serves the same over TLS too, at `tls_port`."""
 
-    def __init__(self, folder: Path) -> None:
-        master, volume, filer, s3 = free_ports(4)
+    def __init__(self, folder: Path, tls: bool = False) -> None:
+        master, volume, filer, s3, self.tls_port = free_ports(5)
         self.endpoint = f"http://127.0.0.1:{s3}"
         self.port = s3
         identities = [{"name": name, "credentials": [{"accessKey": name, "secretKey": secret}], "actions": actions}
@@ -54,7 +54,8 @@ class Server:
              f"-volume.port={volume}", f"-filer.port={filer}", "-filer", "-s3", f"-s3.port={s3}", f"-s3.config={folder / 's3.json'}",
              "-s3.autoCreateBucket=false", "-s3.allowDeleteBucketNotEmpty=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-iam=false",
              "-s3.iam=false", "-master.telemetry=false", "-master.volumeSizeLimitMB=1024", "-volume.max=100", "-metricsPort=0",
-             f"-filer.localSocket={folder / 'filer.sock'}", f"-s3.localSocket={folder / 's3.sock'}"],
+             f"-filer.localSocket={folder / 'filer.sock'}", f"-s3.localSocket={folder / 's3.sock'}",
+             *(self._certificate(folder) if tls else ())],
             stdout=self.log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=folder,
             env={"PATH": os.environ["PATH"], "HOME": str(folder), "WEED_S3_SSE_KEK": "00" * 32})
         try:
@@ -62,6 +63,14 @@ class Server:
         except BaseException:
             self.stop()
             raise
+
+    def _certificate(self, folder: Path) -> list[str]:
+        """The options for TLS, with a certificate of an authority that is made for it and trusted by nobody."""
+        from keel.tls import issue
+
+        issue(folder / "tls", "s3", "127.0.0.1")
+        pair = folder / "tls" / "s3"
+        return [f"-s3.port.https={self.tls_port}", f"-s3.cert.file={pair / 'cert.pem'}", f"-s3.key.file={pair / 'key.pem'}"]
 
     def _wait(self, folder: Path) -> None:
         """Ready when a bucket can be made and an object be put into it: the gateway answers before the volumes do."""
