@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from docker.errors import APIError
 from faulty import Fault, Proxy
 from s3server import Server
 
@@ -19,6 +20,7 @@ from scenarios.machine import Result, Running, until
 from scenarios.platform import Platform
 from scenarios.test_backup_night import PIPE, Night
 
+pytestmark = pytest.mark.timeout(600)
 NEXT = "pg-backup | redis-backup | files-backup"
 # Beside what Night has: three parts of 16 MiB and more, so that pg_dump is still at work while the first two wait.
 MORE = "CREATE TABLE more AS SELECT g id, md5(g::text) || md5('x' || g) || md5('y' || g) t FROM generate_series(1, 700000) g"
@@ -139,8 +141,11 @@ class Run:
     def inside(self, program: str, role: str = "tools") -> list[int]:
         """A program in a container, by its number on this host."""
         labels = [f"keel.env={self.night.platform.name}", f"keel.role={role}"]
-        boxes = self.night.platform.docker.containers.list(ignore_removed=True, filters={"label": labels})
-        return [int(pid) for c in boxes for pid, args in c.top(ps_args="-eo pid,args")["Processes"] if args.startswith(program)]
+        found = []
+        for c in self.night.platform.docker.containers.list(ignore_removed=True, filters={"label": labels}):
+            with contextlib.suppress(APIError):  # it has just ended
+                found += [int(pid) for pid, args in c.top(ps_args="-eo pid,args")["Processes"] if args.startswith(program)]
+        return found
 
     def held(self) -> bool:
         return any(action != "pass" for _, _, action in self.proxy.seen)
@@ -246,7 +251,7 @@ def running(night: Dark, pipe: str, when: When) -> Iterator[Run]:
             def come() -> object:
                 assert started.process.poll() is None, started.said()
                 return when[1](run)
-            until(come, 90, every=0.005)
+            until(come, 240, every=0.005)
             yield run
     finally:
         proxy.close()
