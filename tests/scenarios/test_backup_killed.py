@@ -120,7 +120,7 @@ class Run:
 
     def __init__(self, night: Dark, running: Running, proxy: Proxy) -> None:
         self.night, self.running, self.proxy = night, running, proxy
-        self.before = night.names()
+        self.before, self.parts = night.names(), night.parts()
 
     def argv(self) -> Iterator[tuple[int, list[str]]]:
         """What each process of its session was started as."""
@@ -166,7 +166,7 @@ def opened(kind: str) -> When:
 def first(kind: str) -> When:
     """The first part is in, the second on its way."""
     return (lambda m, p, n: "hold" if m == "PUT" and f"-{kind}-" in p and "partNumber=2" in p else "pass",
-            lambda r: r.held() and r.night.parts() == 1)
+            lambda r: r.held() and r.night.parts() == r.parts + 1)
 
 
 def unsigned(kind: str) -> When:
