@@ -393,7 +393,7 @@ stands_still() {
   wait $! || true
   [ -n "$(left_behind)" ]
   # The dump goes on, and nobody waits for it: it is what the next one ends first.
-  docker top "$(left_behind | head -n 1)" -eo args | grep -F -- '--rdb'
+  docker top "$(left_behind | head -n 1)" -eo pid,args | grep -F -- '--rdb'
   fast
   keel redis-backup --new-set
   exits 0

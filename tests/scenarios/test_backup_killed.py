@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from docker.errors import APIError
 from faulty import Fault, Proxy
 from s3server import Server
 
@@ -19,6 +20,7 @@ from scenarios.machine import Result, Running, until
 from scenarios.platform import Platform
 from scenarios.test_backup_night import PIPE, Night
 
+pytestmark = pytest.mark.timeout(600)
 NEXT = "pg-backup | redis-backup | files-backup"
 # Beside what Night has: three parts of 16 MiB and more, so that pg_dump is still at work while the first two wait.
 MORE = "CREATE TABLE more AS SELECT g id, md5(g::text) || md5('x' || g) || md5('y' || g) t FROM generate_series(1, 700000) g"
@@ -87,6 +89,13 @@ class Dark(Night):
                 count += len(client.list_parts(Bucket="night", Key=u["Key"], UploadId=u["UploadId"]).get("Parts", []))
         return count
 
+    def youngest(self) -> float:
+        """How many seconds ago the last object was finished, and the last upload begun."""
+        client = self.server.client()
+        times = [o["LastModified"] for o in client.list_objects_v2(Bucket="night", Prefix="keel/").get("Contents", [])]
+        times += [u["Initiated"] for u in client.list_multipart_uploads(Bucket="night").get("Uploads", [])]
+        return (datetime.now(UTC) - max(times)).total_seconds()
+
     def boxes(self, role: str = "") -> list[str]:
         """Containers that only work for a backup or a restore."""
         return [str(c.name) for r in ([role] if role else ["tools", "scratch"]) for c in self.platform.docker.containers.list(
@@ -111,7 +120,7 @@ class Run:
 
     def __init__(self, night: Dark, running: Running, proxy: Proxy) -> None:
         self.night, self.running, self.proxy = night, running, proxy
-        self.before = night.names()
+        self.before, self.parts = night.names(), night.parts()
 
     def argv(self) -> Iterator[tuple[int, list[str]]]:
         """What each process of its session was started as."""
@@ -132,8 +141,11 @@ class Run:
     def inside(self, program: str, role: str = "tools") -> list[int]:
         """A program in a container, by its number on this host."""
         labels = [f"keel.env={self.night.platform.name}", f"keel.role={role}"]
-        boxes = self.night.platform.docker.containers.list(ignore_removed=True, filters={"label": labels})
-        return [int(pid) for c in boxes for pid, args in c.top(ps_args="-eo pid,args")["Processes"] if args.startswith(program)]
+        found = []
+        for c in self.night.platform.docker.containers.list(ignore_removed=True, filters={"label": labels}):
+            with contextlib.suppress(APIError):  # it has just ended
+                found += [int(pid) for pid, args in c.top(ps_args="-eo pid,args")["Processes"] if args.startswith(program)]
+        return found
 
     def held(self) -> bool:
         return any(action != "pass" for _, _, action in self.proxy.seen)
@@ -154,7 +166,7 @@ def opened(kind: str) -> When:
 def first(kind: str) -> When:
     """The first part is in, the second on its way."""
     return (lambda m, p, n: "hold" if m == "PUT" and f"-{kind}-" in p and "partNumber=2" in p else "pass",
-            lambda r: r.held() and r.night.parts() == 1)
+            lambda r: r.held() and r.night.parts() == r.parts + 1)
 
 
 def unsigned(kind: str) -> When:
@@ -239,7 +251,7 @@ def running(night: Dark, pipe: str, when: When) -> Iterator[Run]:
             def come() -> object:
                 assert started.process.poll() is None, started.said()
                 return when[1](run)
-            until(come, 90, every=0.005)
+            until(come, 240, every=0.005)
             yield run
     finally:
         proxy.close()
@@ -316,7 +328,7 @@ def test_a_prune_takes_nothing_of_a_backup_at_work(night: Dark, moment: When) ->
     with running(night, NEXT, moment) as run:
         second = night.backup(NEXT)
         assert second.code == 75 and f"locked by pid {run.running.process.pid}: backup since" in second.stderr, str(second)
-        time.sleep(1.1)  # the age below
+        until(lambda: night.youngest() > 1, every=0.2)  # the shorter age below is no reason to spare it
         for age in ("48h", "1s"):
             night.to(run.proxy.endpoint, KEEL_KEEP_MIN_AGE=age)
             here = night.prune()
