@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """bench_backup: the figures of backups, as ratios of runs that alternate on one database and one S3 server (SeaweedFS on 127.0.0.1).
 
-    make bench-backup                       1 GB, three rounds: about 20 minutes on a machine that does nothing else
+    make bench-backup                       1 GB, three rounds: about 25 minutes on a machine that does nothing else
     KEEL_BENCH=short make bench-backup      20 MB, one round: shows that everything works, and no figure worth keeping
 
 A Markdown table goes to stdout, every sample to var/bench/backup.jsonl. A goal that is missed is a figure; exit 1: something could
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "lib"), str(ROOT / "tests")]
 
 import age_command  # noqa: E402
-from bench import backup_listing  # noqa: E402
+from bench import backup_listing, backup_memory, backup_others  # noqa: E402
 from bench.backup_seal import seal_ratio  # noqa: E402
 from s3server import ADMIN, Server  # noqa: E402
 from scenarios.platform import Platform  # noqa: E402
@@ -33,6 +33,7 @@ from keel.store_s3 import Bucket  # noqa: E402
 SHORT = os.environ.get("KEEL_BENCH") == "short"
 ROWS, ROUNDS = (20_000, 1) if SHORT else (1_000_000, 3)
 LISTED, PLANNED = (50, 1_000) if SHORT else (1_000, 10_000)
+STREAMS = (10_000_000, 200_000_000) if SHORT else (1_000_000_000, 20_000_000_000)  # bytes
 AWS = "awscli==1.46.3"
 # A row of about 1 KB of which half is random: names, words, numbers and digests, as an events platform holds.
 FILL = f"""CREATE TABLE registrations (id bigint PRIMARY KEY, event int NOT NULL, name text, mail text, note text, paid numeric(10,2),
@@ -58,11 +59,15 @@ class Bench:
         """Run it to its end, well or not at all; its stdout."""
         begin = time.monotonic()
         said = self.platform.run(list(argv), seconds=1800, **self.env).well().stdout
-        self.seconds.setdefault(name, []).append(took := time.monotonic() - begin)
-        with open(self.log, "a") as f:
-            f.write(json.dumps({"time": time.time(), "what": name, "seconds": round(took, 3), "rows": ROWS}) + "\n")
-        print(f"bench: {name}: {took:.2f} s", file=sys.stderr, flush=True)
+        self.took(name, time.monotonic() - begin)
         return said
+
+    def took(self, name: str, seconds: float) -> None:
+        """Keep a sample."""
+        self.seconds.setdefault(name, []).append(seconds)
+        with open(self.log, "a") as f:
+            f.write(json.dumps({"time": time.time(), "what": name, "seconds": round(seconds, 3), "rows": ROWS}) + "\n")
+        print(f"bench: {name}: {seconds:.2f} s", file=sys.stderr, flush=True)
 
     def median(self, name: str) -> float:
         return statistics.median(self.seconds[name])
@@ -77,13 +82,14 @@ def main() -> int:
     out.mkdir(parents=True, exist_ok=True)
     rows: list[tuple[str, str, str]] = []
     with tempfile.TemporaryDirectory(dir=out) as folder, Platform("nginx", KEEL_POSTGRES_MEMORY="2g") as platform:
-        server = Server(Path(folder))
+        server = Server(Path(folder), tls=True)  # pgBackRest speaks nothing else
         try:
             server.bucket("bench")
             prepare(platform, server)
             bench = Bench(platform, server, out / "backup.jsonl")
-            rows += measure(bench, out)
+            rows += measure(bench, server, out)
             rows += listing(bench, server)
+            rows += memory(server)
         finally:
             server.stop()
     sealed = seal_ratio(20 << 20 if SHORT else 1 << 30)
@@ -107,7 +113,7 @@ def prepare(platform: Platform, server: Server) -> None:
     assert code == 0, said
 
 
-def measure(bench: Bench, out: Path) -> list[tuple[str, str, str]]:
+def measure(bench: Bench, server: Server, out: Path) -> list[tuple[str, str, str]]:
     """The rounds, one of each kind after the other."""
     aws, age = aws_command(out / "tools"), age_command.program()
     theirs = f"""docker exec {bench.postgres} pg_dump -Fc -U events events | {age} --recipients-file backup/recipients |
@@ -117,6 +123,8 @@ def measure(bench: Bench, out: Path) -> list[tuple[str, str, str]]:
         bench.timed("limit", bench.inside("pg_dump -Fc -Z0 -U events events >/dev/null"))
         ident = bench.timed("pg-backup", ["pg-backup", "--quiet"]).strip()
         bench.timed("theirs", ["bash", "-euo", "pipefail", "-c", theirs])
+        for other in (backup_others.restic, backup_others.pgbackrest):
+            bench.took(other.__name__, other(server, bench.platform.service("postgres")).seconds)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10
     plain = "/var/lib/postgresql/data/bench.dump"
     bench.timed("dump", bench.inside(f"pg_dump -Fc -Z0 -U events events >{plain}"))
@@ -129,6 +137,9 @@ def measure(bench: Bench, out: Path) -> list[tuple[str, str, str]]:
     return [
         ("whole `pg-backup` to S3 ÷ `pg_dump -Fc -Z0` to /dev/null", "≤ 1.5", f"{ours / limit:.2f} ({ours:.1f} s ÷ {limit:.1f} s)"),
         ("the same ÷ `pg_dump -Fc \\| age \\| aws s3 cp -`", "≤ 0.35", f"{ours / bench.median('theirs'):.2f}"),
+        ("the same ÷ `restic backup --stdin-from-command`, a new repository", "< 1", f"{ours / bench.median('restic'):.2f}"),
+        ("the same ÷ pgBackRest full (zst, AES, 2 processes; files and indexes of the whole cluster; without the WAL that a restore needs)",
+         "< 1", f"{ours / bench.median('pgbackrest'):.2f}"),
         ("peak memory of any process that was started, 1 GB", "≤ 150 MB", f"{peak} MB (pg-backup, age, aws, docker)"),
         ("`restore` ÷ `pg_restore -j2` from a local plain file, both with ANALYZE", "≤ 1.15",
          f"{bench.median('restore') / bench.median('pg_restore'):.2f}"),
@@ -146,6 +157,13 @@ def listing(bench: Bench, server: Server) -> list[tuple[str, str, str]]:
         assert len(said.splitlines()) == LISTED, said[-500:]
     return [(f"`backups` listing {LISTED} from S3, whole command", "≤ 5 s", f"{bench.median('backups'):.1f} s"),
             (f"`backup-prune` planning {PLANNED}", "≤ 2 s", f"{backup_listing.planning(PLANNED):.2f} s")]
+
+
+def memory(server: Server) -> list[tuple[str, str, str]]:
+    """What does not grow with the size of a stream: zstd, age, upload in parts, manifest."""
+    peaks = [backup_memory.upload_peak(server, size) for size in STREAMS]
+    sizes = " and ".join(f"{size / 1e9:g} GB" for size in STREAMS)
+    return [(f"peak memory, streams of {sizes}", "≤ 150 MB, flat", " and ".join(f"{peak.mib * 1.048576:.0f} MB" for peak in peaks))]
 
 
 def aws_command(folder: Path) -> str:
