@@ -219,7 +219,8 @@ CASES: dict[str, tuple[When, Callable[[Run], list[int]]]] = {
     "files-backup, no manifest yet": (unsigned("files"), lambda r: r.command("files-backup")),
     "files-backup, manifest in": (there("files"), lambda r: r.command("files-backup")),
     "restore-verify, PostgreSQL": (at(lambda r: r.night.boxes("scratch")), lambda r: r.command("restore-verify")),
-    "restore-verify, Redis": (at(lambda r: r.client("/keel/scratch.conf") and r.inside("redis-server")), lambda r: r.command("restore-verify")),
+    "restore-verify, Redis": (at(lambda r: r.client("/keel/scratch.conf") and r.inside("redis-server")),
+                              lambda r: r.command("restore-verify")),
     "restore-verify, no verdict yet": (verdict("pg"), lambda r: r.command("restore-verify")),
     "with-lock": (first("pg"), lambda r: r.command("with-lock")),
     "bash": (first("redis"), lambda r: r.shell()),
@@ -228,9 +229,9 @@ CASES: dict[str, tuple[When, Callable[[Run], list[int]]]] = {
     "all of it, manifest in": (there("files"), session),
     "all of it, restoring": (at(lambda r: r.night.boxes("scratch")), session),
 }
-LONG = {"pg-backup, upload begun", "docker exec psql", "redis-cli", "docker exec redis-cli", "Redis saving", "redis-backup, no manifest yet",
-        "files-backup, no manifest yet", "files-backup, manifest in", "restore-verify, no verdict yet", "bash", "all of it, no manifest yet",
-        "all of it, manifest in"}
+LONG = {"pg-backup, upload begun", "docker exec psql", "redis-cli", "docker exec redis-cli", "Redis saving",
+        "redis-backup, no manifest yet", "files-backup, no manifest yet", "files-backup, manifest in", "restore-verify, no verdict yet",
+        "bash", "all of it, no manifest yet", "all of it, manifest in"}
 OUTLIVED = ("with-lock", "bash")  # by the commands, which nobody can tell, and which hold the lock until they have ended
 
 
