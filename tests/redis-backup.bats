@@ -337,7 +337,7 @@ stands_still() {
   exits 69
   is stdout "$output" ""
   has "redis-backup: error: redis did not answer INFO within 2 s" "$stderr"
-  has "redis-backup: hint: is it stopped, or busy with one long command? \`logs redis\` shows its own words; KEEL_REDIS_TIMEOUT is" "$stderr"
+  has "redis-backup: hint: is it stopped, or busy with one long command? \`logs redis\` shows its own words; KEEL_REDIS_" "$stderr"
   is stored "$(lies disk)" ""
   is "left behind" "$(left_behind)" ""
 }
