@@ -251,6 +251,59 @@ PY
   is left "$(left_over)" ""
 }
 
+# guest NAME DATABASE: a session named so in a database, such as monitoring has, which is there when this returns.
+guest() {
+  docker exec "$(docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=postgres)" \
+    psql -XAtqw -U events -d "dbname=$2 application_name=$1" -c 'SELECT pg_sleep(600)' >/dev/null 2>&1 3>&- &
+  until [ "$(sql "SELECT count(*) FROM pg_stat_activity WHERE application_name = '$1'")" = 1 ]; do kill -0 $!; done
+}
+
+@test "restore: sessions in the old database and in the new one end, and lose neither" {
+  sql "CREATE DATABASE busy"
+  sql busy "CREATE TABLE precious (n int)"
+  guest old busy
+  bin/restore "$GOOD" --to busy --confirm busy >out 2>log 3>&- &
+  local restoring=$! aside=
+  until [ "$aside" ]; do
+    kill -0 $restoring
+    aside=$(sql "SELECT datname FROM pg_database WHERE datname ~ '^keel_restore_'")
+  done
+  guest new "$aside"
+  wait $restoring
+  is stdout "$(cat out)" "$GOOD"
+  is rows "$(hashes busy)" "$(hashes events)"
+  is databases "$(databases)" "busy events"
+  is guests "$(sql "SELECT count(*) FROM pg_stat_activity WHERE application_name IN ('old', 'new')")" 0
+  is left "$(left_over)" ""
+  sql "DROP DATABASE busy"
+}
+
+@test "restore: a name that somebody takes meanwhile stays theirs" {
+  bin/restore "$GOOD" --to late >out 2>log 3>&- &
+  local restoring=$! code=0
+  until sql "SELECT datname FROM pg_database" | grep -q '^keel_restore_'; do kill -0 $restoring; done
+  sql "CREATE DATABASE late"
+  sql late "CREATE TABLE precious (n int)"
+  wait $restoring || code=$?
+  is code "$code" 69
+  is stdout "$(cat out)" ""
+  has 'database "late" already exists' "$(cat log)"
+  has "restore: hint: late is as it was before; again: the backup is well" "$(cat log)"
+  is there "$(sql late "SELECT count(*) FROM precious")" 0
+  is databases "$(databases)" "events late"
+  is left "$(left_over)" ""
+  sql "DROP DATABASE late"
+}
+
+@test "restore: what was replaced and not dropped yet goes with the next" {
+  sql "CREATE DATABASE keel_replaced_0123456789ab"
+  keel restore "$GOOD" --to copy
+  exits 0
+  has "restore: dropped keel_replaced_0123456789ab, which a restore that was killed had left" "$stderr"
+  is databases "$(databases)" "copy events"
+  sql "DROP DATABASE copy"
+}
+
 @test "restore: one at a time; what a killed one left goes with the next" {
   sql "CREATE DATABASE held"
   sql held "CREATE TABLE precious (n int)"

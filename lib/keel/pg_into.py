@@ -2,8 +2,10 @@
 
 Until the last step the database that is there stays as it is. What a killed restore left is removed by the next one.
 """
+import contextlib
 import re
 import secrets
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,8 @@ from keel.recover import Found
 from keel.settings import Settings
 from keel.stop import CONFIG, NO, USAGE, Stop
 
-ASIDE, LEFT = "keel_restore_", "^keel_restore_[0-9a-f]{12}$"
+ASIDE, REPLACED, LEFT = "keel_restore_", "keel_replaced_", "^keel_(restore|replaced)_[0-9a-f]{12}$"
+LOOK = 0.1  # seconds between two looks for sessions that are in the way
 OWN = ("postgres", "template0", "template1")
 ENTRY = re.compile(r"\d+; \d+ \d+ (DATABASE|DATABASE PROPERTIES|(ACL|COMMENT|SECURITY LABEL) - DATABASE) ")
 PLACE = re.compile(rf"\bDATABASE {globals.NAME}")
@@ -41,10 +44,7 @@ def restore(settings: Settings, found: Found, target: str, confirm: str, folder:
         work = Work(settings, found, folder, box, f"{ASIDE}{secrets.token_hex(6)}")
         try:
             work.make()
-            with pg.Session(box) as session:
-                if there:
-                    session.ask(f"DROP DATABASE {pg.identifier(target)} WITH (FORCE)")
-                session.ask(f"ALTER DATABASE {work.aside} RENAME TO {pg.identifier(target)}")
+            _put_in_place(box, work.aside, target, there)
         finally:  # renamed, it is no more
             tools.ask(box, ["psql", "-Xqw", "-c", f"DROP DATABASE IF EXISTS {work.aside} WITH (FORCE)"])
 
@@ -70,6 +70,30 @@ def _allowed(session: pg.Session, box: str, found: Found, target: str, confirm: 
         raise Stop(f"the database {target} is there and holds {held} tables, views and large objects: nothing was changed", NO,
                    f"another name (--to), or --confirm {target}: it is replaced, with all that is in it")
     return True
+
+
+def _put_in_place(box: str, aside: str, target: str, there: bool) -> None:
+    """Give the new database its name, and drop the one that had it. Raises Stop 69 when PostgreSQL does not: then it has it still.
+
+    Both renames are one transaction. A rename keeps new sessions out and waits 5 s until those of before are gone, monitoring too; a second
+    session of ours sees to that meanwhile, so that nothing has to be forbidden that a kill would leave so.
+    """
+    old = f"{REPLACED}{secrets.token_hex(6)}"
+    steps = [f"ALTER DATABASE {pg.identifier(target)} RENAME TO {old}"] if there else []
+    steps += [f"ALTER DATABASE {aside} RENAME TO {pg.identifier(target)}"]
+    sessions = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ({pg.literal(aside)}, {pg.literal(target)})"
+    with pg.Session(box) as session, pg.Session(box) as other, ThreadPoolExecutor(1) as pool:
+        renamed = pool.submit(session.ask, "; ".join(["BEGIN", *steps, "COMMIT"]))
+        try:
+            with contextlib.suppress(Stop):  # who may not end others waits for them; the renaming has the last word
+                while not renamed.done():
+                    other.ask(sessions)
+                    wait([renamed], LOOK)
+            renamed.result()
+        except Stop as e:
+            raise Stop(e.message, e.code, f"{target} is as it was before; again: the backup is well") from None
+        if there:  # gone for good from here on; what is left of it after a kill the next restore drops
+            session.ask(f"DROP DATABASE {old} WITH (FORCE)")
 
 
 @dataclass(frozen=True)
