@@ -173,6 +173,10 @@ ended() {
   keel restore-verify "$id"
   exits 0
   is stdout "$output" "$id"
+  keel restore "$id" --to events
+  exits 2
+  has "restore: error: 'events' is no path of a folder: nothing was changed" "$stderr"
+  [ ! -e events ]
   keel restore "$id" --to redis
   exits 1
   is more "$(cli exists more)" 1

@@ -6,11 +6,14 @@ from keel import progress, recover
 from keel.pack import SUFFIX
 from keel.recover import Found
 from keel.settings import Settings
-from keel.stop import NO, Stop
+from keel.stop import NO, USAGE, Stop
 
 
 def folder(target: str, confirm: str) -> Path:
-    """The folder, which may not be there yet. Raises Stop 1 when it holds anything and `confirm` is not its absolute path."""
+    """The folder, which may not be there yet. Raises Stop 1 when it holds anything and `confirm` is not its absolute path, 2 for a bare
+    name: who means a database must not find what was encrypted in a folder of this checkout."""
+    if "/" not in target:
+        raise Stop(f"{target!r} is no path of a folder: nothing was changed", USAGE, f"--to ./{target}, or an absolute one")
     path = Path(os.path.abspath(target))
     if path.exists() and not path.is_dir():
         raise Stop(f"{path} is no folder: nothing was changed", NO, "--to: another name")
