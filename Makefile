@@ -25,8 +25,8 @@ secrets     := secrets/$(ENV).env
 pip_lock    := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 known       := $(patsubst compose/%.env,%,$(filter-out compose/example.env compose/images.env,$(wildcard compose/*.env)))
 image       := $(if $(IMAGE),pull-image $(IMAGE),build-image)
-# What runs at night (docs/schedule.md) ends with the metrics, whether it went well or not.
-at_the_end  := trap 'backup-metrics >/dev/null' EXIT
+# What runs at night (docs/schedule.md) ends with the metrics, whether it went well or not; a failure of the job keeps its own code.
+at_the_end  := trap 'code=$$?; backup-metrics >/dev/null || exit $$((code ? code : $$?))' EXIT
 
 .PHONY: help setup secrets cert demo up deploy reload rollback status releases logs down destroy doctor env-check maintenance-on \
         maintenance-off backup restore-verify drill prune backups backup-keys backup-prune backup-metrics restore prune-images pin-images \

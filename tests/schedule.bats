@@ -164,7 +164,17 @@ END
   nightly backup
   exits 2
   has "KEEL_METRICS_DIR: there is no folder" "$stderr"
+  has "backup] Error 78" "$stderr"
   is paths "$(sent .path)" $'/ping-key-1/backup/start\n/ping-key-1/backup'
+}
+
+@test "schedule: of a backup and metrics that both fail the backup's code counts" {
+  rmdir metrics
+  printf '%s\n' '#!/bin/sh' 'exit 69' >bin/pg-backup
+  nightly backup
+  exits 2
+  has "KEEL_METRICS_DIR: there is no folder" "$stderr"
+  has "backup] Error 69" "$stderr"
 }
 
 @test "schedule: two at once: the second is 75, names the first, and is reported" {
