@@ -82,7 +82,8 @@ restore-verify --newest --older 3 --level 5 production'
   local number='([0-9]+(,[0-9]+)*|\*)'
   is "last character" "$(tail -c 1 backup/crontab | od -An -tx1)" " 0a"
   is "what is neither comment, variable nor job" \
-    "$(sed -E 's/^#([0-9*])/\1/' backup/crontab | grep -vE "^(#.*|[A-Z_]+=.*|($number ){5}root make -s -C /srv/evenkeel [a-z-]+ ENV=production( >/dev/null)?|)$")" ""
+    "$(sed -E 's/^#([0-9*])/\1/' backup/crontab |
+      grep -vE "^(#.*|[A-Z_]+=.*|($number ){5}root make -s -C /srv/evenkeel [a-z-]+ ENV=production( >/dev/null)?|)$")" ""
   hasnt % "$(all_of backup/crontab)" # which cron takes for the end of a line
   has CRON_TZ=UTC "$(cat backup/crontab)"
 }
