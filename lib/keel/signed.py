@@ -108,7 +108,8 @@ def able(path: Path, key: Ed25519PrivateKey, keys: Mapping[str, Signer], role: s
         raise Stop(f"{path}: is no key of KEEL_BACKUP_SIGNERS: nobody would trust what it signs", CONFIG, "backup-keys list shows both")
     if role not in signer.roles:
         raise Stop(f"{path}: its line in KEEL_BACKUP_SIGNERS says {granted(signer.roles)[0]}: what it signs for {role} would not count",
-                   CONFIG, "backup-keys list shows who may; docs/keys.md says why, and how a key gets a further role")
+                   CONFIG, "backup-keys list shows who may; docs/keys.md says why, and how a key gets a further role" +
+                   ("; a server that is to restore nothing runs make backup-only" if role == VERIFY else ""))
 
 
 def public(key: Ed25519PrivateKey) -> str:
