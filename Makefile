@@ -25,12 +25,12 @@ secrets     := secrets/$(ENV).env
 pip_lock    := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 known       := $(patsubst compose/%.env,%,$(filter-out compose/example.env compose/images.env,$(wildcard compose/*.env)))
 image       := $(if $(IMAGE),pull-image $(IMAGE),build-image)
-# What runs at night (docs/schedule.md) ends with the metrics, whether it went well or not.
-at_the_end  := trap 'backup-metrics >/dev/null' EXIT
+# What runs at night (docs/schedule.md) ends with the metrics, whether it went well or not; a failure of the job keeps its own code.
+at_the_end  := trap 'code=$$?; backup-metrics >/dev/null || exit $$((code ? code : $$?))' EXIT
 
 .PHONY: help setup secrets cert demo up deploy reload rollback status releases logs down destroy doctor env-check maintenance-on \
-        maintenance-off backup restore-verify drill prune backups backup-keys backup-prune backup-metrics restore prune-images pin-images \
-        dev lint test test-load bench bench-backup lock
+        maintenance-off backup backup-only restore-verify drill prune backups backup-keys backup-prune backup-metrics restore \
+        prune-images pin-images dev lint test test-load bench bench-backup lock
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,10 @@ cert: $(envfile) ## Write a certificate of a local authority (development, tests
 backup: $(envfile) ## Back up PostgreSQL, Redis and files, and restore that beside everything
 	$(at_the_end); with-report backup -- \
 		with-lock --backups --pipe backup 'pg-backup | redis-backup | files-backup | restore-verify'
+
+backup-only: $(envfile) ## The same on a server that must not be able to open its backups; another host runs restore-verify
+	$(at_the_end); with-report backup -- \
+		with-lock --backups --pipe backup 'pg-backup | redis-backup | files-backup'
 
 restore-verify: $(envfile) ## Restore the newest backup of each kind beside everything, and compare
 	$(at_the_end); with-report restore-verify -- restore-verify --newest

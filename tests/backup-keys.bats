@@ -378,6 +378,7 @@ backup-keys: error: ${IDS[2]}: NO KNOWN IDENTITY OPENS IT: it is sealed to $ALIE
   keel backup-keys needed
   exits 78
   has "backup/signers: no such file or directory" "$stderr"
+  has "hint: backup-keys make signer adds the key that it makes" "$stderr"
   set_env KEEL_BACKUP_STORES=
   echo "ed25519 $(head -c 32 /dev/zero | base64)" >backup/signers
   keel backup-keys needed

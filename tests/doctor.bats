@@ -116,6 +116,25 @@ assert all(r["hint"] for r in rows if r["verdict"] == "bad"), rows' <<<"$output"
   has "bad  ports       KEEL_HTTP_PORT=${port##*:} is held by $(docker inspect -f '{{slice .Name 1}}' "$container")" "$output"
 }
 
+@test "doctor: with stores the keys of backups: what makes them, and which target they are enough for" {
+  use_host
+  keel dev-cert
+  set_env KEEL_HTTP_PORT=18180 KEEL_HTTPS_PORT=18543 "KEEL_BACKUP_STORES=file://$BATS_TEST_TMPDIR"
+  keel doctor
+  exits 1
+  has "bad  signer      $TREE/secrets/backup-sign.pem: no such file or directory; backup-keys make signer --role backup" "$output"
+  has "bad  recipients  $TREE/backup/recipients: no such file or directory; backup-keys make identity" "$output"
+  bin/backup-keys make signer --role backup
+  bin/backup-keys make identity --output "$BATS_TEST_TMPDIR/one"
+  keel doctor
+  exits 0
+  has "ok   signer      $TREE/secrets/backup-sign.pem: enough for make backup-only" "$output"
+  has "warn recipients  $TREE/backup/recipients has one" "$output"
+  bin/backup-keys make identity --output "$BATS_TEST_TMPDIR/two"
+  keel doctor
+  has "ok   recipients  2 can open backups" "$output"
+}
+
 @test "doctor: less free disk than wanted" {
   use_host
   set_env KEEL_MIN_FREE_DISK=9000t

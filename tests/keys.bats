@@ -62,6 +62,11 @@ signer current -"
 role=release operator, releases
 role=verify verify1"
 
+  section "What a signing key may sign"
+  exits 0
+  has "role=backup,verify  db1, since 2026" "$output"
+  git checkout -q backup/signers # the rest is of a server that only makes backups
+
   section "Try them"
   exits 0
   is words "$output" "works

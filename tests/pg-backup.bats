@@ -234,8 +234,11 @@ $KEEL_ENV/objects/$output/server.json.zst.age"
   KEEL_BACKUP_SIGN_KEY=none keel pg-backup
   exits 78
   has "error: $TREE/none: no such file" "$stderr"
+  has "hint: backup-keys make signer --role backup makes one" "$stderr"
   KEEL_BACKUP_RECIPIENTS=none keel pg-backup
   exits 78
+  has "error: $TREE/none: no such file" "$stderr"
+  has "hint: backup-keys make identity --output FILE adds the recipient" "$stderr"
   .venv/bin/python -c 'import sys; sys.path.insert(0, "lib"); from keel import signed; print(signed.new_key("other")[1])' >others
   KEEL_BACKUP_SIGNERS=others keel pg-backup
   exits 78

@@ -455,6 +455,9 @@ preloaded() {
   exits 65
   is stdout "$output" ""
   has "$GOOD: database.dump.zst.age, globals.sql.zst.age, server.json.zst.age: no identity of other opens them" "$stderr"
+  KEEL_BACKUP_IDENTITY=none keel restore-verify "$GOOD"
+  exits 78
+  has "hint: on a host that restores: backup-keys make identity --output FILE" "$stderr"
   [ ! -e "disk/$KEEL_ENV/verdicts/$GOOD" ]
   rm other
 }

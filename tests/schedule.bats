@@ -32,6 +32,11 @@ jobs_of() {
   grep -E '^[0-9*]' "$1"
 }
 
+# all_of FILE: the same, and those for two hosts, which are commented out.
+all_of() {
+  sed -E 's/^#([0-9*])/\1/' "$1" | grep -E '^[0-9*]'
+}
+
 # as_cron COMMAND: run it as cron does: by sh, with next to no environment, in the home directory.
 as_cron() {
   run --separate-stderr env -i -C / HOME=/root LOGNAME=root PATH=/usr/bin:/bin SHELL=/bin/sh \
@@ -40,7 +45,7 @@ as_cron() {
 
 # nightly: as_cron the job of that Make target.
 nightly() {
-  as_cron "$(jobs_of backup/crontab | cut -d' ' -f7- | grep " $1 ")"
+  as_cron "$(all_of backup/crontab | cut -d' ' -f7- | grep " $1 ")"
 }
 
 # shellcheck disable=SC2154
@@ -77,8 +82,9 @@ restore-verify --newest --older 3 --level 5 production'
   local number='([0-9]+(,[0-9]+)*|\*)'
   is "last character" "$(tail -c 1 backup/crontab | od -An -tx1)" " 0a"
   is "what is neither comment, variable nor job" \
-    "$(grep -vE "^(#.*|[A-Z_]+=.*|($number ){5}root make -s -C /srv/evenkeel [a-z-]+ ENV=production( >/dev/null)?|)$" backup/crontab)" ""
-  hasnt % "$(jobs_of backup/crontab)" # which cron takes for the end of a line
+    "$(sed -E 's/^#([0-9*])/\1/' backup/crontab |
+      grep -vE "^(#.*|[A-Z_]+=.*|($number ){5}root make -s -C /srv/evenkeel [a-z-]+ ENV=production( >/dev/null)?|)$")" ""
+  hasnt % "$(all_of backup/crontab)" # which cron takes for the end of a line
   has CRON_TZ=UTC "$(cat backup/crontab)"
 }
 
@@ -93,8 +99,8 @@ two() {
     is "$target" "$(sed -n 's/^OnCalendar=//p' "backup/systemd/evenkeel@$target.timer")" \
       "$weekday*-$(two "$month")-$(two "$day") $(two "$hour"):$(two "$minute"):00 UTC"
     grep -qx Persistent=true "backup/systemd/evenkeel@$target.timer"
-  done < <(jobs_of backup/crontab)
-  is targets "$(find backup/systemd -name '*.timer' | wc -l)" "$(jobs_of backup/crontab | wc -l)"
+  done < <(all_of backup/crontab)
+  is targets "$(find backup/systemd -name '*.timer' | wc -l)" "$(all_of backup/crontab | wc -l)"
 }
 
 @test "schedule: the units are well-formed, and each timer's service runs a target that the Makefile has" {
@@ -151,8 +157,19 @@ END
   [ -s metrics/evenkeel_backups_production.prom ]
 }
 
-@test "schedule: make restore-verify takes the newest, and reports under its own name" {
-  as_cron "make -s -C /srv/evenkeel restore-verify ENV=production"
+@test "schedule: two hosts: the server backs up and restores nothing, and reports as a backup does" {
+  nightly backup-only
+  exits 0
+  is stdout "$output" $'one\nmore\nmore'
+  is called "$(sed 's/ $//' called | sort)" 'files-backup  production locked
+pg-backup  production locked
+redis-backup  production locked'
+  is paths "$(sent .path)" $'/ping-key-1/backup/start\n/ping-key-1/backup'
+  [ -s metrics/evenkeel_backups_production.prom ]
+}
+
+@test "schedule: two hosts: the other restores the newest, and reports under its own name" {
+  nightly restore-verify
   exits 0
   is called "$(cat called)" "restore-verify --newest production "
   is paths "$(sent .path)" $'/ping-key-1/restore-verify/start\n/ping-key-1/restore-verify'
@@ -164,7 +181,17 @@ END
   nightly backup
   exits 2
   has "KEEL_METRICS_DIR: there is no folder" "$stderr"
+  has "backup] Error 78" "$stderr"
   is paths "$(sent .path)" $'/ping-key-1/backup/start\n/ping-key-1/backup'
+}
+
+@test "schedule: of a backup and metrics that both fail the backup's code counts" {
+  rmdir metrics
+  printf '%s\n' '#!/bin/sh' 'exit 69' >bin/pg-backup
+  nightly backup
+  exits 2
+  has "KEEL_METRICS_DIR: there is no folder" "$stderr"
+  has "backup] Error 69" "$stderr"
 }
 
 @test "schedule: two at once: the second is 75, names the first, and is reported" {
@@ -187,8 +214,9 @@ END
   exits 0
 }
 
-@test "schedule: the docs show the pipe as it is, and every metric; the alerts ask for metrics that there are" {
+@test "schedule: the docs show the pipes as they are, and every metric; the alerts ask for metrics that there are" {
   has "$(make -n backup ENV=production)" "$(cat docs/schedule.md)"
+  has "$(make -n backup-only restore-verify ENV=production)" "$(cat docs/schedule.md)"
   PYTHONPATH=lib .venv/bin/python -c 'from keel import metrics; print("\n".join(sorted(metrics.HELP)))' >known
   # shellcheck disable=SC2016
   grep -ohE '`evenkeel_[a-z_]+`' docs/schedule.md | tr -d '`' | sort -u | diff known -

@@ -64,22 +64,23 @@ def secret(text: str) -> SecretKey:
     return SecretKey(_key(text, SECRET))
 
 
-def recipients_file(path: Path) -> list[PublicKey]:
-    """The recipients in a file, one a line; # begins a comment. Raises Stop 78 that names the file and the line."""
-    return _lines(path, _read(path, private=False), public)
+def recipients_file(path: Path, hint: str = "") -> list[PublicKey]:
+    """The recipients in a file, one a line; # begins a comment. Raises Stop 78 that names the file and the line, with a hint where there is
+    no key."""
+    return _lines(path, _read(path, False, hint), public, hint)
 
 
-def identities_file(path: Path) -> list[SecretKey]:
-    """The identities in a file that only its owner can read, one a line; # begins a comment. Raises Stop 78."""
-    data = _read(path, private=True)
+def identities_file(path: Path, hint: str = "") -> list[SecretKey]:
+    """The identities in a file that only its owner can read, one a line; # begins a comment. Raises as recipients_file."""
+    data = _read(path, True, hint)
     if data.startswith((b"age-encryption.org/", b"-----BEGIN AGE")):
         raise Stop(f"{path}: is itself encrypted", CONFIG, "unseal it into a file of mode 0600 first")
-    return _lines(path, data, secret)
+    return _lines(path, data, secret, hint)
 
 
 def passphrase_file(path: Path) -> Passphrase:
     """The one line of a file that only its owner can read. Raises Stop 78."""
-    data = _read(path, private=True).removesuffix(b"\n").removesuffix(b"\r")
+    data = _read(path, True).removesuffix(b"\n").removesuffix(b"\r")
     if not data or b"\n" in data:
         raise Stop(f"{path}: {'has more than one line' if data else 'is empty'}: a passphrase is one line", CONFIG)
     return Passphrase(data)
@@ -94,7 +95,7 @@ def _key(text: str, wanted: str) -> bytes:
     return data
 
 
-def _read(path: Path, private: bool) -> bytes:
+def _read(path: Path, private: bool, hint: str = "") -> bytes:
     """The whole of a small file; the mode is that of the file that was opened, whatever lies at the path by then."""
     try:
         with open(path, "rb") as f:
@@ -103,13 +104,14 @@ def _read(path: Path, private: bool) -> bytes:
                 raise Stop(f"{path} has mode {mode:04o}, so others can read it", CONFIG, f"chmod 600 {path}")
             data = f.read(LONGEST + 1)
     except OSError as e:
-        raise Stop(f"{path}: {(e.strerror or 'cannot be read').lower()}", CONFIG) from None
+        hint = hint if isinstance(e, FileNotFoundError) else ""
+        raise Stop(f"{path}: {(e.strerror or 'cannot be read').lower()}", CONFIG, hint) from None
     if len(data) > LONGEST:
         raise Stop(f"{path}: longer than {LONGEST} bytes: no file of keys", CONFIG)
     return data
 
 
-def _lines(path: Path, data: bytes, parse: Callable[[str], Key]) -> list[Key]:
+def _lines(path: Path, data: bytes, parse: Callable[[str], Key], hint: str) -> list[Key]:
     found = []
     for number, line in enumerate(data.decode("utf-8", "replace").split("\n"), 1):
         text = line.strip()
@@ -120,5 +122,5 @@ def _lines(path: Path, data: bytes, parse: Callable[[str], Key]) -> list[Key]:
         except ValueError as e:
             raise Stop(f"{path}: line {number} is no key: {e}", CONFIG) from None
     if not found:
-        raise Stop(f"{path}: there is no key in it", CONFIG)
+        raise Stop(f"{path}: there is no key in it", CONFIG, hint)
     return found

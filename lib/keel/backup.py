@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from keel import age_keys, fan, forms, inventory, keep, manifest, pack, run, signed, stores
+from keel import age_keys, fan, forms, inventory, keep, keyring, manifest, pack, run, signed, stores
 from keel.inventory import Inventory
 from keel.keep import PERIODS
 from keel.manifest import Manifest, Part
@@ -88,7 +88,7 @@ def begin(settings: Settings, kind: str, lineage: str, set_id: str = "") -> Maki
     key = signed.load_key(settings.path("KEEL_BACKUP_SIGN_KEY"))
     trusted = signed.trusted(settings.path("KEEL_BACKUP_SIGNERS"))
     signed.able(settings.path("KEEL_BACKUP_SIGN_KEY"), key, trusted, signed.BACKUP)
-    recipients = age_keys.recipients_file(settings.path("KEEL_BACKUP_RECIPIENTS"))
+    recipients = age_keys.recipients_file(settings.path("KEEL_BACKUP_RECIPIENTS"), keyring.NO_RECIPIENT)
     looks, failed = [], {}
     for store in stores.open_all(settings):
         try:

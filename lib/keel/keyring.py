@@ -16,6 +16,10 @@ RECIPIENT, SIGNER = "recipient", "signer"
 CURRENT, RETIRED, UNLISTED = "current", "retired", "unlisted"
 RETIREMENT = re.compile(r"#\s*retired\s+(age1[a-z0-9]+)\s*(.*)")
 
+NO_RECIPIENT = "backup-keys make identity --output FILE adds the recipient of the one that it makes; make two: docs/keys.md"
+NO_IDENTITY = ("on a host that restores: backup-keys make identity --output FILE, for what is sealed from then on, or bring an older one; "
+               "a server that only makes backups needs none, with make backup-only: docs/keys.md")
+
 
 @dataclass(frozen=True)
 class Public:

@@ -3,7 +3,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from keel import age_keys, forms, manifest, pack, run, signed, store_as_of, stores
+from keel import age_keys, forms, keyring, manifest, pack, run, signed, store_as_of, stores
 from keel.age_keys import Identity
 from keel.manifest import Manifest, Part
 from keel.settings import Settings
@@ -53,7 +53,7 @@ def rehearsed(found: Found, where: str) -> bool:
 
 def identities(settings: Settings) -> list[age_keys.SecretKey]:
     """The keys of KEEL_BACKUP_IDENTITY. Raises Stop 78."""
-    return age_keys.identities_file(settings.path("KEEL_BACKUP_IDENTITY"))
+    return age_keys.identities_file(settings.path("KEEL_BACKUP_IDENTITY"), keyring.NO_IDENTITY)
 
 
 def find(settings: Settings, ident: str, urls: Sequence[str] = (), as_of: datetime | None = None) -> Found:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 BACKUP, VERIFY, RELEASE = ROLES = ("backup", "verify", "release")  # what a key may sign: manifests, verdicts, notes of a release
+MAKE = "backup-keys make signer --role backup makes one (--role verify on a host that only restores): docs/keys.md"
+LIST = "backup-keys make signer adds the key that it makes; on another host than the first it comes with git: docs/keys.md"
 ROLE = re.compile(r"roles?\s*[=:]", re.IGNORECASE)
 LINE = re.compile(rb"^signature ed25519 ([A-Za-z0-9+/]{43}=) ([A-Za-z0-9+/]{86}==)\n", re.MULTILINE)
 
@@ -106,7 +108,8 @@ def able(path: Path, key: Ed25519PrivateKey, keys: Mapping[str, Signer], role: s
         raise Stop(f"{path}: is no key of KEEL_BACKUP_SIGNERS: nobody would trust what it signs", CONFIG, "backup-keys list shows both")
     if role not in signer.roles:
         raise Stop(f"{path}: its line in KEEL_BACKUP_SIGNERS says {granted(signer.roles)[0]}: what it signs for {role} would not count",
-                   CONFIG, "backup-keys list shows who may; docs/keys.md says why")
+                   CONFIG, "backup-keys list shows who may; docs/keys.md says why, and how a key gets a further role" +
+                   ("; a server that is to restore nothing runs make backup-only" if role == VERIFY else ""))
 
 
 def public(key: Ed25519PrivateKey) -> str:
@@ -120,16 +123,16 @@ def load_key(path: Path) -> Ed25519PrivateKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    text = _read(path, "backup-keys makes one")
+    text = _read(path, MAKE)
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise Stop(f"{path}: has mode {mode:04o}, so others can read it", CONFIG, f"chmod 600 {path}")
     try:
         key = load_pem_private_key(text, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):  # its words may quote the key
-        raise Stop(f"{path}: is no private key in PEM without a passphrase", CONFIG, "backup-keys makes one") from None
+        raise Stop(f"{path}: is no private key in PEM without a passphrase", CONFIG, MAKE) from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise Stop(f"{path}: is a private key and not Ed25519", CONFIG, "backup-keys makes one")
+        raise Stop(f"{path}: is a private key and not Ed25519", CONFIG, MAKE)
     return key
 
 
@@ -137,7 +140,7 @@ def trusted(path: Path) -> dict[str, Signer]:
     """The trusted public keys (base64): a line `ed25519 BASE64 [role=ROLE,…] comment` each. Raises Stop 78 for any other line."""
     found: dict[str, Signer] = {}
     try:
-        lines = _read(path, "give it the line that backup-keys shows: ed25519 BASE64 comment").decode().splitlines()
+        lines = _read(path, LIST).decode().splitlines()
     except UnicodeDecodeError:
         raise Stop(f"{path}: is not UTF-8 text", CONFIG) from None
     for number, line in enumerate(lines, 1):
@@ -156,7 +159,7 @@ def trusted(path: Path) -> dict[str, Signer]:
             raise Stop(f"{path}: line {number} gives a key other roles than a line before it", CONFIG, "one line for each key")
         found[words[1]] = signer
     if not found:
-        raise Stop(f"{path}: holds no key", CONFIG, "give it the line that backup-keys shows: ed25519 BASE64 comment")
+        raise Stop(f"{path}: holds no key", CONFIG, LIST)
     return found
 
 
@@ -173,6 +176,7 @@ def _read(path: Path, hint: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as e:
+        hint = hint if isinstance(e, FileNotFoundError) else ""
         raise Stop(f"{path}: {(e.strerror or 'cannot be read').lower()}", CONFIG, hint) from None
 
 

@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import age_command
@@ -432,6 +432,18 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
             with pytest.raises(Stop, match=reason) as e:
                 read(path)
             assert e.value.code == CONFIG
+
+
+@pytest.mark.parametrize("read", [age_keys.identities_file, age_keys.recipients_file])
+def test_the_hint_of_a_caller_is_for_a_file_without_a_key(read: Callable[..., object], tmp_path: Path) -> None:
+    empty, wrong = tmp_path / "empty", tmp_path / "wrong"
+    for file, text in ((empty, "# nobody yet\n"), (wrong, "nonsense\n")):
+        file.write_text(text)
+        file.chmod(0o600)
+    for path, hint in ((tmp_path / "none", "make one"), (empty, "make one"), (wrong, ""), (tmp_path, "")):
+        with pytest.raises(Stop) as e:
+            read(path, "make one")
+        assert e.value.hint == hint, path
 
 
 def test_secrets_do_not_show_in_a_repr() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from keel import cli
 from keel.settings import ROOT
 
 COMMAND = """
@@ -75,6 +76,38 @@ def test_one_wish_to_end_that_comes_twice_cuts_no_cleaning_up_short(later: float
         child.terminate()
         said, words = child.communicate("\n")
     assert (child.returncode, said) == (143, rest) and "interrupted by SIGTERM: " in words
+
+
+WAITING = """
+import sys
+
+sys.path.insert(0, {lib!r})
+sys.argv = [{name!r}]
+import signal
+import click
+from keel import cli
+
+
+@click.command()
+def command():
+    print("at work", flush=True)
+    signal.pause()
+
+
+cli.main(command)
+"""
+
+
+@pytest.mark.parametrize(("name", "left"), [
+    ("migrate", "`status` says what is live, the same command again finishes the work"),
+    *((name, "`backups` says what is there, the same command again begins anew") for name in cli.BACKUPS)])
+def test_an_interrupted_command_says_where_to_look_for_what_it_left(name: str, left: str) -> None:
+    assert (ROOT / "bin" / name).exists()
+    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", WAITING.format(lib=str(ROOT / "lib"), name=name)], text=True, **pipes) as child:
+        assert child.stdout and child.stdout.readline() == "at work\n"
+        child.terminate()
+        assert child.communicate()[1].endswith(f" {name}: interrupted by SIGTERM: {left}\n") and child.returncode == 143
 
 
 STARTING = """

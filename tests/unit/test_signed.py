@@ -184,6 +184,8 @@ def test_private_keys_that_are_refused(tmp_path: Path, content: bytes | None, mo
     with pytest.raises(Stop, match=reason) as stopped:
         signed.load_key(path)
     assert stopped.value.code == CONFIG and str(path) in stopped.value.message and "secret" not in stopped.value.message
+    if content is None:
+        assert stopped.value.hint.startswith("backup-keys make signer --role backup makes one")
 
 
 def spoiled(change: Callable[[str], str]) -> bytes:
@@ -205,3 +207,12 @@ def test_lists_of_trusted_keys_that_are_refused(tmp_path: Path, content: bytes |
     with pytest.raises(Stop, match=reason) as stopped:
         signed.trusted(path)
     assert stopped.value.code == CONFIG and str(path) in stopped.value.message
+    if content is None or reason == "holds no key":
+        assert stopped.value.hint.startswith("backup-keys make signer adds the key that it makes")
+
+
+@pytest.mark.parametrize("read", [signed.load_key, signed.trusted])
+def test_what_cannot_be_read_is_not_to_be_made_anew(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    with pytest.raises(Stop, match="is a directory") as stopped:
+        read(tmp_path)
+    assert not stopped.value.hint

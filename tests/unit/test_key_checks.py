@@ -1,0 +1,55 @@
+"""What doctor says of the keys of backups, on hosts of every kind."""
+from pathlib import Path
+
+import pytest
+
+from keel import age_crypt, key_checks, keyring, schema, settings
+from keel.settings import Settings
+
+
+def host(folder: Path, stores: str = "file:///backups") -> Settings:
+    paths = {f"KEEL_BACKUP_{name}": str(folder / name) for name in ("SIGN_KEY", "SIGNERS", "RECIPIENTS", "IDENTITY")}
+    return Settings("production", {"KEEL_BACKUP_STORES": stores, **paths}, {}, schema.load(settings.ROOT / "compose" / "example.env"))
+
+
+def found(s: Settings) -> dict[str, tuple[str, str, str]]:
+    return {c.check: (c.verdict, c.said, c.hint) for c in key_checks.everything(s)}
+
+
+def test_without_stores_nothing_is_said(tmp_path: Path) -> None:
+    assert key_checks.everything(host(tmp_path, "")) == []
+
+
+def test_what_is_missing_is_bad_and_the_hint_makes_it(tmp_path: Path) -> None:
+    said = found(host(tmp_path))
+    assert said["signer"][0] == said["recipients"][0] == "bad"
+    assert "backup-keys make signer" in said["signer"][2] and "backup-keys make identity" in said["recipients"][2]
+
+
+@pytest.mark.parametrize(("roles", "opens", "verdict", "words"), [
+    (["backup"], False, "ok", "make backup-only"), (["backup"], True, "ok", "make backup-only"),
+    (["backup", "verify"], False, "ok", "make backup-only"), (["backup", "verify"], True, "ok", "make backup"),
+    ([], True, "ok", "make backup"),
+    (["verify"], True, "ok", "make restore-verify"), (["verify"], False, "bad", "for backup would not count"),
+    (["release"], True, "bad", "for backup would not count")])
+def test_which_target_the_key_of_this_host_is_enough_for(roles: list[str], opens: bool, verdict: str, words: str, tmp_path: Path) -> None:
+    keyring.new_signer(tmp_path / "SIGN_KEY", tmp_path / "SIGNERS", "db1", roles)
+    if opens:
+        (tmp_path / "IDENTITY").touch()
+    answer = found(host(tmp_path))["signer"]
+    assert answer[0] == verdict and answer[1].endswith(words)
+
+
+def test_a_key_that_no_list_has_is_bad(tmp_path: Path) -> None:
+    keyring.new_signer(tmp_path / "SIGN_KEY", tmp_path / "other", "db1")
+    keyring.new_signer(tmp_path / "another", tmp_path / "SIGNERS", "db2")
+    verdict, said, hint = found(host(tmp_path))["signer"]
+    assert verdict == "bad" and "is no key of KEEL_BACKUP_SIGNERS" in said and hint
+
+
+def test_one_recipient_is_too_few_also_where_it_stands_twice(tmp_path: Path) -> None:
+    one, two = (age_crypt.new_identity()[1] for _ in range(2))
+    for text, verdict in ((f"{one}\n", "warn"), (f"{one}\n{one}\n", "warn"), (f"{one}\n{two}\n", "ok"), ("nonsense\n", "bad")):
+        (tmp_path / "RECIPIENTS").write_text(text)
+        answer = found(host(tmp_path))["recipients"]
+        assert answer[0] == verdict and bool(answer[2]) == (verdict != "ok")
