@@ -46,21 +46,31 @@ class Folder:
             self._folder(path.parent)
             fd, temp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
         try:
-            size = 0
-            with os.fdopen(fd, "wb") as f:
-                for chunk in chunks:  # an OSError in here may be the producer's: only what the disk says is translated
-                    with self._speaking(key):
-                        f.write(chunk)
-                    size += len(chunk)
-                with self._speaking(key):
-                    f.flush()
-                    os.fsync(f.fileno())
+            size = self._fill(fd, key, chunks)
             with self._speaking(key):
                 self._publish(Path(temp), path, absent, lock_until)
             return size
         finally:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # what a broken disk keeps is listed as unfinished; it must not hide why we are here
                 os.unlink(temp)
+
+    def _fill(self, fd: int, key: str, chunks: Iterator[bytes]) -> int:
+        """Write it all, durably. An OSError of the producer comes through: only what the disk says is translated."""
+        f, size = os.fdopen(fd, "wb"), 0
+        try:
+            for chunk in chunks:
+                with self._speaking(key):
+                    f.write(chunk)
+                size += len(chunk)
+            with self._speaking(key):
+                f.flush()
+                os.fsync(f.fileno())
+                f.close()
+            return size
+        except BaseException:
+            with suppress(OSError):  # it writes what is buffered once more: on a full disk that fails again, and would hide the reason
+                f.close()
+            raise
 
     def _publish(self, temp: Path, path: Path, absent: bool, lock_until: datetime | None) -> None:
         """The lock first: never an object that should be locked and is not."""

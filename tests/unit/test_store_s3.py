@@ -242,17 +242,33 @@ def test_an_unmounted_disk_is_not_filled(tmp_path: Path) -> None:
         assert e.value.code == 78 and not root.exists()
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "keel-test", str(tmp_path)], capture_output=True, text=True)
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[store_file.Folder]:
+    """A store on a file system of 4 MiB."""
+    (root := tmp_path / "small").mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "keel-test", str(root)], capture_output=True, text=True)
     if mounted.returncode:
         pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
     try:
-        folder = store_file.open_folder(str(tmp_path))
-        with pytest.raises(Stop, match="big: no space left on device") as e:
-            folder.upload("a/big", pieces(8 * MIB))
-        assert e.value.code == 69 and list(folder.list()) == [] and unfinished(folder) == []
+        yield store_file.open_folder(str(root))
     finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
+        subprocess.run(["umount", str(root)], check=True)
+
+
+def test_a_full_disk(small: store_file.Folder) -> None:
+    with pytest.raises(Stop, match="big: no space left on device") as e:
+        small.upload("a/big", pieces(8 * MIB))
+    assert e.value.code == 69 and list(small.list()) == [] and unfinished(small) == []
+
+
+@pytest.mark.parametrize("chunk", [4096, 65_536, 65_552, 100_000, 300_007])  # what is buffered when the disk is full depends on the size
+def test_a_full_disk_beside_a_good_one(small: store_file.Folder, tmp_path: Path, chunk: int) -> None:
+    (tmp_path / "good").mkdir()
+    good = store_file.open_folder(str(tmp_path / "good"))
+    full, well = fan.upload_all([small, good], "a/big", pieces(8 * MIB, chunk))
+    assert full.error and full.error.code == 69 and full.error.message == f"{small.url}: a/big: no space left on device"
+    assert (well.size, well.error) == (8 * MIB, None) and digest(good.read("a/big")) == digest(pieces(8 * MIB, chunk))
+    assert unfinished(small) == []
 
 
 # --- buckets ---
