@@ -201,6 +201,23 @@ $KEEL_ENV/objects/$output/server.json.zst.age"
   set_env KEEL_BACKUP_STORES="file://$TREE/disk"
 }
 
+@test "pg-backup: of two stores one is a folder that is not there: exit 69 says which, the other has the backup" {
+  rm -r disk/*
+  set_env KEEL_BACKUP_STORES="file://$TREE/nowhere file://$TREE/disk"
+  keel pg-backup
+  exits 69
+  has "error: $output is not in file://$TREE/nowhere: file://$TREE/nowhere: there is no such folder" "$stderr"
+  [ -e "disk/$KEEL_ENV/manifests/$output" ]
+  # A store alone, and not there.
+  set_env KEEL_BACKUP_STORES="file://$TREE/nowhere"
+  keel pg-backup
+  exits 69
+  is stdout "$output" ""
+  has "hint: is its disk mounted? where the folder is new: mkdir -p $TREE/nowhere" "$stderr"
+  [ ! -e nowhere ]
+  set_env KEEL_BACKUP_STORES="file://$TREE/disk"
+}
+
 @test "pg-backup: much smaller than its predecessors: exit 1, printed, and held for a person" {
   rm -r disk/*
   for _ in 1 2 3; do
@@ -248,9 +265,6 @@ $KEEL_ENV/objects/$output/server.json.zst.age"
   keel pg-backup
   exits 78
   has "KEEL_BACKUP_STORES is empty" "$stderr"
-  set_env KEEL_BACKUP_STORES="file://$TREE/nowhere"
-  keel pg-backup
-  exits 78
   set_env KEEL_BACKUP_STORES="file://$TREE/disk"
 }
 

@@ -1,6 +1,7 @@
 """A store that is a folder: whole files or none (temp file, fsync, rename, fsync of the folder); it needs hard links.
 
-The folder must exist: it may be the mount point of a disk that is not there. A lock is a file `.NAME.locked` beside the object: it keeps
+The folder must exist, and is never made: its disk may not be mounted. That is found out at its first use, as with a bucket, so that one
+store that is away does not keep us from the others. A lock is a file `.NAME.locked` beside the object: it keeps
 these commands from deleting or replacing it, and nobody else. Names that begin with a dot are ours and are never listed.
 """
 import errno
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from keel import run, state, stores
-from keel.stop import CONFIG, DATA, Stop
+from keel.stop import DATA, Stop
 from keel.store_errors import of_disk
 
 CHUNK = 1 << 20
@@ -20,9 +21,7 @@ PART, LOCK = ".part", ".locked"
 
 
 def open_folder(path: str) -> "Folder":
-    """The store in that folder. Raises Stop 78 when there is none."""
-    if not os.path.isdir(path):
-        raise Stop(f"file://{path}: there is no such folder: not made here, for its disk may not be mounted", CONFIG, f"mkdir -p {path}")
+    """The store in that folder; nothing is asked of it yet."""
     return Folder(Path(path))
 
 
@@ -148,8 +147,6 @@ class Folder:
     def _walk(self, prefix: str) -> Iterator[Path]:
         top = self.root / stores.checked_prefix(prefix)
         with self._speaking(prefix):
-            if not self.root.is_dir():
-                raise Stop(f"{self.url}: the folder is gone", CONFIG, "is its disk mounted?")
             for folder, _, names in os.walk(top, onerror=_unreadable):
                 yield from (Path(folder, name) for name in names)
 

@@ -232,14 +232,22 @@ def test_a_folder_keeps_locks_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_an_unmounted_disk_is_not_filled(tmp_path: Path) -> None:
-    (root := tmp_path / "disk").mkdir()
+    """Whatever is done first; and it is not taken for an empty store."""
+    root = tmp_path / "disk"
     folder = store_file.open_folder(str(root))
-    root.rmdir()
-    for use in (lambda: folder.put("a/b", b""), lambda: list(folder.list()), lambda: folder.get("a/b"),
-                lambda: folder.upload("b", iter([]))):
-        with pytest.raises(Stop, match="the folder is gone") as e:
+    left = stores.Unfinished("a/b", ".b.x.part", datetime.now(UTC))
+    uses = (lambda: folder.put("a/b", b""), lambda: list(folder.list()), lambda: folder.get("a/b"), lambda: list(folder.read("b")),
+            lambda: folder.upload("b", iter([])), lambda: folder.stat("a/b"), lambda: folder.delete("a/b"), lambda: unfinished(folder),
+            lambda: list(folder.versions("", datetime.now(UTC))), lambda: folder.abort(left))
+    for use in uses:
+        with pytest.raises(Stop, match="there is no such folder") as e:
             use()
-        assert e.value.code == 78 and not root.exists()
+        assert e.value.code == 69 and f"mkdir -p {root}" in e.value.hint and not root.exists()
+    root.write_text("")
+    for use in uses:
+        with pytest.raises(Stop, match="is no folder") as e:
+            use()
+        assert e.value.code == 78
 
 
 @pytest.fixture
