@@ -41,17 +41,21 @@ class Folder:
         if run.dry:
             run.dry(f"write {self.url}/{key}")
             return 0
-        with self._speaking(key):
-            self._folder(path.parent)
-            fd, temp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
         try:
-            size = self._fill(fd, key, chunks)
             with self._speaking(key):
-                self._publish(Path(temp), path, absent, lock_until)
-            return size
-        finally:
-            with suppress(OSError):  # what a broken disk keeps is listed as unfinished; it must not hide why we are here
-                os.unlink(temp)
+                self._folder(path.parent)
+                fd, temp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
+            try:
+                size = self._fill(fd, key, chunks)
+                with self._speaking(key):
+                    self._publish(Path(temp), path, absent, lock_until)
+                return size
+            finally:
+                with suppress(OSError):  # what a broken disk keeps is listed as unfinished; it must not hide why we are here
+                    os.unlink(temp)
+        except BaseException:
+            self._tidy(path.parent)
+            raise
 
     def _fill(self, fd: int, key: str, chunks: Iterator[bytes]) -> int:
         """Write it all, durably. An OSError of the producer comes through: only what the disk says is translated."""
@@ -165,7 +169,9 @@ class Folder:
         while folder != self.root:
             try:
                 folder.rmdir()
-            except OSError:  # not empty, or another removed it
+            except FileNotFoundError:  # never made for want of space, or another removed it
+                pass
+            except OSError:  # not empty
                 return
             folder = folder.parent
 

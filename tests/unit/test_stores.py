@@ -153,8 +153,18 @@ def test_a_producer_that_fails_publishes_nothing_anywhere(tmp_path: Path, error:
         yield from [b"x"] * 100
         raise error
     with pytest.raises(error if isinstance(error, type) else type(error)):
-        fan.upload_all(folders(tmp_path, 2), "a/b", failing())
-    assert left(tmp_path) == []
+        fan.upload_all(folders(tmp_path, 2), "a/b/c", failing())
+    assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")) == ["0", "1"]  # no empty folder either
+
+
+def test_what_failed_takes_away_no_folder_that_is_in_use(tmp_path: Path) -> None:
+    (store,) = folders(tmp_path, 1)
+    store.put("a/b/c", b"x")
+    with pytest.raises(stores.Exists):
+        store.put("a/b/c", b"y", absent=True)
+    with pytest.raises(ZeroDivisionError):
+        store.upload("a/d/e", (bytes(1 // 0) for _ in "x"))
+    assert [p.name for p in (tmp_path / "0" / "a").iterdir()] == ["b"] and store.get("a/b/c") == b"x"
 
 
 def test_a_slow_store_sets_the_pace_and_memory_stays_bounded(tmp_path: Path) -> None:
