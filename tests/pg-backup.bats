@@ -181,6 +181,26 @@ $KEEL_ENV/objects/$output/server.json.zst.age"
   nothing_left "$(lies disk)"
 }
 
+@test "pg-backup: a container that was still being made when its process was ended goes with the next run, and no other" {
+  local spool lost busy other image
+  mkdir -p "state/$KEEL_ENV/spool" && spool=$(realpath "state/$KEEL_ENV/spool")
+  image=$(docker inspect --format '{{.Image}}' "keel-$KEEL_ENV-postgres-1")
+  made() { docker create --label "keel.env=$KEEL_ENV" --label keel.role=tools --label "keel.spool=$1" "$image"; }
+  lost=$(made "$spool/0badcafe")
+  busy=$(made "$spool/00000001")
+  other=$(made "/elsewhere/$KEEL_ENV/spool/0badcafe")
+  exec 8>"$spool/00000001.lock"
+  flock 8
+  keel pg-backup
+  exec 8>&-
+  is left "$(docker ps -aq --no-trunc --filter "label=keel.env=$KEEL_ENV" --filter label=keel.spool | sort)" \
+    "$(printf '%s\n' "$busy" "$other" | sort)"
+  docker rm --volumes "$busy" "$other" >/dev/null
+  rm "$spool/00000001.lock"
+  exits 0
+  [ -n "$lost" ]
+}
+
 @test "pg-backup: of two stores one is full: exit 69 says which, the other has the backup, and it is printed" {
   rm -r disk/*
   mkdir small
