@@ -21,7 +21,7 @@ class Missing(Stop):
     """There is no such object (65)."""
 
     def __init__(self, url: str, key: str) -> None:
-        super().__init__(f"{url}: there is no {key}", DATA, "store-check says whether the store answers as it should")
+        super().__init__(f"{url}: there is no {key}", DATA, "`backups` lists what the stores hold, `backups --as-of TIME` what they held")
 
 
 class Exists(Stop):

@@ -137,7 +137,7 @@ def test_what_is_not_there(store: Store) -> None:
     for ask in (lambda: store.get("a/b"), lambda: list(store.read("a/b"))):
         with pytest.raises(stores.Missing) as e:
             ask()
-        assert e.value.code == 65 and f"{store.url}: there is no a/b" == e.value.message
+        assert e.value.code == 65 and f"{store.url}: there is no a/b" == e.value.message and "`backups` lists" in e.value.hint
 
 
 def test_a_small_object_that_is_large(store: Store) -> None:
