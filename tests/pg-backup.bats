@@ -181,6 +181,26 @@ $KEEL_ENV/objects/$output/server.json.zst.age"
   nothing_left "$(lies disk)"
 }
 
+@test "pg-backup: a container that was still being made when its process was ended goes with the next run, and no other" {
+  local spool lost busy other image
+  mkdir -p "state/$KEEL_ENV/spool" && spool=$(realpath "state/$KEEL_ENV/spool")
+  image=$(docker inspect --format '{{.Image}}' "keel-$KEEL_ENV-postgres-1")
+  made() { docker create --label "keel.env=$KEEL_ENV" --label keel.role=tools --label "keel.spool=$1" "$image"; }
+  lost=$(made "$spool/0badcafe")
+  busy=$(made "$spool/00000001")
+  other=$(made "/elsewhere/$KEEL_ENV/spool/0badcafe")
+  exec 8>"$spool/00000001.lock"
+  flock 8
+  keel pg-backup
+  exec 8>&-
+  is left "$(docker ps -aq --no-trunc --filter "label=keel.env=$KEEL_ENV" --filter label=keel.spool | sort)" \
+    "$(printf '%s\n' "$busy" "$other" | sort)"
+  docker rm --volumes "$busy" "$other" >/dev/null
+  rm "$spool/00000001.lock"
+  exits 0
+  [ -n "$lost" ]
+}
+
 @test "pg-backup: of two stores one is full: exit 69 says which, the other has the backup, and it is printed" {
   rm -r disk/*
   mkdir small
@@ -198,6 +218,23 @@ $KEEL_ENV/objects/$output/server.json.zst.age"
   exits 69
   is stdout "$output" ""
   is small "$(lies small)" ""
+  set_env KEEL_BACKUP_STORES="file://$TREE/disk"
+}
+
+@test "pg-backup: of two stores one is a folder that is not there: exit 69 says which, the other has the backup" {
+  rm -r disk/*
+  set_env KEEL_BACKUP_STORES="file://$TREE/nowhere file://$TREE/disk"
+  keel pg-backup
+  exits 69
+  has "error: $output is not in file://$TREE/nowhere: file://$TREE/nowhere: there is no such folder" "$stderr"
+  [ -e "disk/$KEEL_ENV/manifests/$output" ]
+  # A store alone, and not there.
+  set_env KEEL_BACKUP_STORES="file://$TREE/nowhere"
+  keel pg-backup
+  exits 69
+  is stdout "$output" ""
+  has "hint: is its disk mounted? where the folder is new: mkdir -p $TREE/nowhere" "$stderr"
+  [ ! -e nowhere ]
   set_env KEEL_BACKUP_STORES="file://$TREE/disk"
 }
 
@@ -251,9 +288,6 @@ $KEEL_ENV/objects/$output/server.json.zst.age"
   keel pg-backup
   exits 78
   has "KEEL_BACKUP_STORES is empty" "$stderr"
-  set_env KEEL_BACKUP_STORES="file://$TREE/nowhere"
-  keel pg-backup
-  exits 78
   set_env KEEL_BACKUP_STORES="file://$TREE/disk"
 }
 

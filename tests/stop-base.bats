@@ -75,7 +75,9 @@ stop-base: hint: stop-base --destroy $KEEL_ENV"
   is running "$(running)" 4
 }
 
-@test "stop-base: stops releases and base; volumes and state stay" {
+@test "stop-base: stops releases and base, and a container that no backup knows of any more; volumes and state stay" {
+  docker create --label "keel.env=$KEEL_ENV" --label "keel.spool=$(realpath state)/$KEEL_ENV/spool/0badcafe" \
+    "$(docker inspect --format '{{.Image}}' "keel-$KEEL_ENV-postgres-1")"
   keel stop-base
   exits 0
   is stdout "$output" ""

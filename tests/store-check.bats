@@ -30,16 +30,23 @@ yes multipart"
   is able "$(jq -r 'select(.able) | .check' <<<"$output" | wc -l)" 7
 }
 
-@test "store-check: a folder that is not there is not made: exit 78; every fault at once" {
-  keel store-check "$STORE/gone" "ftp://x/y" "s3://b/p?endpiont=x" "s3://user:hunter2@b/p"
+@test "store-check: a folder that is not there is not made: a NO, exit 1; the others are tried" {
+  keel store-check "$STORE/gone" "$STORE"
+  exits 1
+  is gone "$(grep -F gone <<<"$output")" \
+    "NO   write            $STORE/gone  there is no such folder: not made here, for its disk may not be mounted"
+  has "yes  multipart        $STORE" "$output"
+  [ ! -e "$BATS_TEST_TMPDIR/disk/gone" ]
+}
+
+@test "store-check: URLs that are wrong: exit 78; every fault at once" {
+  keel store-check "$STORE" "ftp://x/y" "s3://b/p?endpiont=x" "s3://user:hunter2@b/p"
   exits 78
   is stdout "$output" ""
-  has "store-check: error: $STORE/gone: there is no such folder" "$stderr"
   has "store-check: error: ftp://x/y: file:///DIR or s3://BUCKET/PREFIX is wanted" "$stderr"
   has "store-check: error: s3://b/p: endpiont is unknown" "$stderr"
   has "store-check: error: s3://b/p: credentials do not belong into a URL" "$stderr"
   hasnt hunter2 "$stderr"
-  [ ! -e "$BATS_TEST_TMPDIR/disk/gone" ]
 }
 
 @test "store-check: no store at all: exit 78 names the variable" {

@@ -36,9 +36,13 @@ def remove(container: str) -> None:
         client().remove_container(container, force=True, v=True)
 
 
+def having(*labels: str) -> dict[str, dict[str, str]]:
+    """The labels of every container, running or not, that has all of these (NAME or NAME=VALUE), by its id."""
+    with reachable():
+        return {str(c["Id"]): c["Labels"] for c in client().containers(all=True, filters={"label": list(labels)})}
+
+
 def discard(label: str, value: str) -> None:
     """Kill and remove every container that has this label."""
-    with reachable():
-        found = client().containers(all=True, filters={"label": f"{label}={value}"})
-    for c in found:
-        remove(c["Id"])
+    for container in having(f"{label}={value}"):
+        remove(container)

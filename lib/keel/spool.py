@@ -65,7 +65,7 @@ def write(path: Path, text: str) -> None:
 
 
 def clean(settings: Settings) -> None:
-    """Remove what processes that are gone left: their containers, then their folders."""
+    """Remove what processes that are gone left: their containers, then their folders, and the containers without a folder."""
     top = settings.state / "spool"
     for lock in sorted(top.glob("*.lock")) if top.is_dir() else ():
         with open(lock) as f:
@@ -78,3 +78,24 @@ def clean(settings: Settings) -> None:
             if path.exists():
                 shutil.rmtree(path)
             lock.unlink(missing_ok=True)
+    for container in orphans(settings):
+        boxes.remove(container)
+
+
+def orphans(settings: Settings) -> list[str]:
+    """The containers whose process was ended while the engine still made them: it found none to remove, and took its lock away.
+
+    One that is at work has a lock, which is there before its containers and goes after them.
+    """
+    top, found = settings.state / "spool", boxes.having(f"keel.env={settings.env}", LABEL)
+    paths = {container: Path(labels[LABEL]) for container, labels in found.items()}
+    return [container for container, path in paths.items() if path.parent == top and not _locked(path)]
+
+
+def _locked(path: Path) -> bool:
+    try:
+        return bool(os.stat(f"{path}.lock"))
+    except FileNotFoundError:
+        return False
+    except OSError:  # another user's, who may be at work
+        return True

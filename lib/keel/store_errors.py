@@ -1,5 +1,7 @@
 """What a provider, the network or a disk says, in our words and codes; a provider's own text is left out, for it may quote a key."""
 import errno
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,17 +55,28 @@ def of_s3(url: str, key: str) -> Iterator[None]:
 
 @contextmanager
 def of_disk(root: Path, key: str) -> Iterator[None]:
-    """Turn OSError into Missing or Stop 69 (full, broken) or 78 (not there, not ours) that names the store and the object."""
+    """Turn OSError into Missing or Stop 69 (full, broken, not there) or 78 (not ours) that names the store and the object."""
     url = f"file://{root}"
     try:
+        _there(root)  # first: of a folder that is not there nothing is known, least of all that it is empty
         yield
     except FileNotFoundError:
-        if root.is_dir():
-            raise stores.Missing(url, key) from None
-        raise Stop(f"{url}: the folder is gone", CONFIG, "is its disk mounted?") from None
+        _there(root)
+        raise stores.Missing(url, key) from None
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         code = (CONFIG if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
                 else UNAVAILABLE)
         hint = "free space there, or backup-prune" if full else "who owns the folder, and is its disk well?"
         raise Stop(f"{url}: {key}: {(error.strerror or str(error)).lower()}", code, hint) from None
+
+
+def _there(root: Path) -> None:
+    """Raises Stop 69 when there is no such folder: a disk that is mounted later brings it. And OSError when nobody lets us look."""
+    try:
+        folder = stat.S_ISDIR(os.stat(root).st_mode)
+    except FileNotFoundError:
+        raise Stop(f"file://{root}: there is no such folder: not made here, for its disk may not be mounted", UNAVAILABLE,
+                   f"is its disk mounted? where the folder is new: mkdir -p {root}") from None
+    if not folder:
+        raise Stop(f"file://{root}: is no folder", CONFIG, "correct the URL of the store")

@@ -1,6 +1,7 @@
 """A store that is a folder: whole files or none (temp file, fsync, rename, fsync of the folder); it needs hard links.
 
-The folder must exist: it may be the mount point of a disk that is not there. A lock is a file `.NAME.locked` beside the object: it keeps
+The folder must exist, and is never made: its disk may not be mounted. That is found out at its first use, as with a bucket, so that one
+store that is away does not keep us from the others. A lock is a file `.NAME.locked` beside the object: it keeps
 these commands from deleting or replacing it, and nobody else. Names that begin with a dot are ours and are never listed.
 """
 import errno
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from keel import run, state, stores
-from keel.stop import CONFIG, DATA, Stop
+from keel.stop import DATA, Stop
 from keel.store_errors import of_disk
 
 CHUNK = 1 << 20
@@ -20,9 +21,7 @@ PART, LOCK = ".part", ".locked"
 
 
 def open_folder(path: str) -> "Folder":
-    """The store in that folder. Raises Stop 78 when there is none."""
-    if not os.path.isdir(path):
-        raise Stop(f"file://{path}: there is no such folder: not made here, for its disk may not be mounted", CONFIG, f"mkdir -p {path}")
+    """The store in that folder; nothing is asked of it yet."""
     return Folder(Path(path))
 
 
@@ -42,25 +41,39 @@ class Folder:
         if run.dry:
             run.dry(f"write {self.url}/{key}")
             return 0
-        with self._speaking(key):
-            self._folder(path.parent)
-            fd, temp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
         try:
-            size = 0
-            with os.fdopen(fd, "wb") as f:
-                for chunk in chunks:  # an OSError in here may be the producer's: only what the disk says is translated
-                    with self._speaking(key):
-                        f.write(chunk)
-                    size += len(chunk)
-                with self._speaking(key):
-                    f.flush()
-                    os.fsync(f.fileno())
             with self._speaking(key):
-                self._publish(Path(temp), path, absent, lock_until)
+                self._folder(path.parent)
+                fd, temp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
+            try:
+                size = self._fill(fd, key, chunks)
+                with self._speaking(key):
+                    self._publish(Path(temp), path, absent, lock_until)
+                return size
+            finally:
+                with suppress(OSError):  # what a broken disk keeps is listed as unfinished; it must not hide why we are here
+                    os.unlink(temp)
+        except BaseException:
+            self._tidy(path.parent)
+            raise
+
+    def _fill(self, fd: int, key: str, chunks: Iterator[bytes]) -> int:
+        """Write it all, durably. An OSError of the producer comes through: only what the disk says is translated."""
+        f, size = os.fdopen(fd, "wb"), 0
+        try:
+            for chunk in chunks:
+                with self._speaking(key):
+                    f.write(chunk)
+                size += len(chunk)
+            with self._speaking(key):
+                f.flush()
+                os.fsync(f.fileno())
+                f.close()
             return size
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(temp)
+        except BaseException:
+            with suppress(OSError):  # it writes what is buffered once more: on a full disk that fails again, and would hide the reason
+                f.close()
+            raise
 
     def _publish(self, temp: Path, path: Path, absent: bool, lock_until: datetime | None) -> None:
         """The lock first: never an object that should be locked and is not."""
@@ -138,8 +151,6 @@ class Folder:
     def _walk(self, prefix: str) -> Iterator[Path]:
         top = self.root / stores.checked_prefix(prefix)
         with self._speaking(prefix):
-            if not self.root.is_dir():
-                raise Stop(f"{self.url}: the folder is gone", CONFIG, "is its disk mounted?")
             for folder, _, names in os.walk(top, onerror=_unreadable):
                 yield from (Path(folder, name) for name in names)
 
@@ -158,7 +169,9 @@ class Folder:
         while folder != self.root:
             try:
                 folder.rmdir()
-            except OSError:  # not empty, or another removed it
+            except FileNotFoundError:  # never made for want of space, or another removed it
+                pass
+            except OSError:  # not empty
                 return
             folder = folder.parent
 

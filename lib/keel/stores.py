@@ -21,7 +21,7 @@ class Missing(Stop):
     """There is no such object (65)."""
 
     def __init__(self, url: str, key: str) -> None:
-        super().__init__(f"{url}: there is no {key}", DATA, "store-check says whether the store answers as it should")
+        super().__init__(f"{url}: there is no {key}", DATA, "`backups` lists what the stores hold, `backups --as-of TIME` what they held")
 
 
 class Exists(Stop):
@@ -59,7 +59,8 @@ class Unfinished:
 
 
 class Store(Protocol):
-    """What every store does. All may raise Stop 69 (no answer, no space) and 78 (credentials, bucket or folder); the store is named."""
+    """What every store does. All may raise Stop 69 (no answer, no folder, no space) and 78 (credentials, bucket, whose folder it is);
+    the store is named."""
 
     @property
     def url(self) -> str:
@@ -142,7 +143,7 @@ def shown(url: str) -> str:
 
 
 def open_one(settings: Settings, url: str) -> Store:
-    """The store with this URL; nothing is asked of an s3 store yet. Raises Stop 78."""
+    """The store with this URL; nothing is asked of the store yet. Raises Stop 78."""
     from keel import store_file, store_s3
 
     name = shown(url)

@@ -137,7 +137,7 @@ def test_what_is_not_there(store: Store) -> None:
     for ask in (lambda: store.get("a/b"), lambda: list(store.read("a/b"))):
         with pytest.raises(stores.Missing) as e:
             ask()
-        assert e.value.code == 65 and f"{store.url}: there is no a/b" == e.value.message
+        assert e.value.code == 65 and f"{store.url}: there is no a/b" == e.value.message and "`backups` lists" in e.value.hint
 
 
 def test_a_small_object_that_is_large(store: Store) -> None:
@@ -232,27 +232,51 @@ def test_a_folder_keeps_locks_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_an_unmounted_disk_is_not_filled(tmp_path: Path) -> None:
-    (root := tmp_path / "disk").mkdir()
+    """Whatever is done first; and it is not taken for an empty store."""
+    root = tmp_path / "disk"
     folder = store_file.open_folder(str(root))
-    root.rmdir()
-    for use in (lambda: folder.put("a/b", b""), lambda: list(folder.list()), lambda: folder.get("a/b"),
-                lambda: folder.upload("b", iter([]))):
-        with pytest.raises(Stop, match="the folder is gone") as e:
+    left = stores.Unfinished("a/b", ".b.x.part", datetime.now(UTC))
+    uses = (lambda: folder.put("a/b", b""), lambda: list(folder.list()), lambda: folder.get("a/b"), lambda: list(folder.read("b")),
+            lambda: folder.upload("b", iter([])), lambda: folder.stat("a/b"), lambda: folder.delete("a/b"), lambda: unfinished(folder),
+            lambda: list(folder.versions("", datetime.now(UTC))), lambda: folder.abort(left))
+    for use in uses:
+        with pytest.raises(Stop, match="there is no such folder") as e:
             use()
-        assert e.value.code == 78 and not root.exists()
+        assert e.value.code == 69 and f"mkdir -p {root}" in e.value.hint and not root.exists()
+    root.write_text("")
+    for use in uses:
+        with pytest.raises(Stop, match="is no folder") as e:
+            use()
+        assert e.value.code == 78
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "keel-test", str(tmp_path)], capture_output=True, text=True)
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[store_file.Folder]:
+    """A store on a file system of 4 MiB."""
+    (root := tmp_path / "small").mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "keel-test", str(root)], capture_output=True, text=True)
     if mounted.returncode:
         pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
     try:
-        folder = store_file.open_folder(str(tmp_path))
-        with pytest.raises(Stop, match="big: no space left on device") as e:
-            folder.upload("a/big", pieces(8 * MIB))
-        assert e.value.code == 69 and list(folder.list()) == [] and unfinished(folder) == []
+        yield store_file.open_folder(str(root))
     finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
+        subprocess.run(["umount", str(root)], check=True)
+
+
+def test_a_full_disk(small: store_file.Folder) -> None:
+    with pytest.raises(Stop, match="big: no space left on device") as e:
+        small.upload("a/big", pieces(8 * MIB))
+    assert e.value.code == 69 and list(small.root.iterdir()) == []
+
+
+@pytest.mark.parametrize("chunk", [4096, 65_536, 65_552, 100_000, 300_007])  # what is buffered when the disk is full depends on the size
+def test_a_full_disk_beside_a_good_one(small: store_file.Folder, tmp_path: Path, chunk: int) -> None:
+    (tmp_path / "good").mkdir()
+    good = store_file.open_folder(str(tmp_path / "good"))
+    full, well = fan.upload_all([small, good], "a/big", pieces(8 * MIB, chunk))
+    assert full.error and full.error.code == 69 and full.error.message == f"{small.url}: a/big: no space left on device"
+    assert (well.size, well.error) == (8 * MIB, None) and digest(good.read("a/big")) == digest(pieces(8 * MIB, chunk))
+    assert list(small.root.iterdir()) == []
 
 
 # --- buckets ---

@@ -59,14 +59,12 @@ def test_what_is_no_key(key: str, tmp_path: Path) -> None:
         assert e.value.code == 65
 
 
-@pytest.mark.parametrize("url", ["", "x", "file://host/dir", "file:dir", "file:///", "s3:///x", "s3://b/../x", "s3://b/p?parts=0",
+@pytest.mark.parametrize("url", ["", "x", "file://host/dir", "file:dir", "s3:///x", "s3://b/../x", "s3://b/p?parts=0",
                                  "s3://b/p?lock=yes", "s3://b/p?style=x", "s3://b/p?x=y", "s3://u:p@b/x", "s3://b/p#f",
                                  "s3://b/p?endpoint=nonsense", "s3://b/p?profile=none", "s3://b/p?x"])
 def test_urls_that_are_refused(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    if url == "file:///":
-        url = f"file://{tmp_path}/none"
     with pytest.raises(Stop) as e:
         stores.open_all(some_settings(), [url])
     assert e.value.code == 78 and "u:p" not in e.value.message
@@ -127,6 +125,14 @@ def test_one_store_that_fails_does_not_stop_the_other(tmp_path: Path) -> None:
     assert bad.error and bad.error.code == 78 and bad.url in bad.error.message and (good.size, good.error) == (1000, None)
 
 
+def test_a_folder_that_is_not_there_does_not_stop_the_other(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    two = stores.open_all(some_settings(), [f"file://{tmp_path}/gone", f"file://{tmp_path}/disk"])
+    bad, good = fan.upload_all(two, "a/b", iter([b"x"]))
+    assert bad.error and bad.error.code == 69 and bad.url in bad.error.message and (good.size, good.error) == (1, None)
+    assert left(tmp_path) == ["b"] and not (tmp_path / "gone").exists()
+
+
 def test_all_stores_failing_ends_the_producer(tmp_path: Path) -> None:
     two = folders(tmp_path, 2)
     for n in "01":
@@ -147,8 +153,18 @@ def test_a_producer_that_fails_publishes_nothing_anywhere(tmp_path: Path, error:
         yield from [b"x"] * 100
         raise error
     with pytest.raises(error if isinstance(error, type) else type(error)):
-        fan.upload_all(folders(tmp_path, 2), "a/b", failing())
-    assert left(tmp_path) == []
+        fan.upload_all(folders(tmp_path, 2), "a/b/c", failing())
+    assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")) == ["0", "1"]  # no empty folder either
+
+
+def test_what_failed_takes_away_no_folder_that_is_in_use(tmp_path: Path) -> None:
+    (store,) = folders(tmp_path, 1)
+    store.put("a/b/c", b"x")
+    with pytest.raises(stores.Exists):
+        store.put("a/b/c", b"y", absent=True)
+    with pytest.raises(ZeroDivisionError):
+        store.upload("a/d/e", (bytes(1 // 0) for _ in "x"))
+    assert [p.name for p in (tmp_path / "0" / "a").iterdir()] == ["b"] and store.get("a/b/c") == b"x"
 
 
 def test_a_slow_store_sets_the_pace_and_memory_stays_bounded(tmp_path: Path) -> None:
