@@ -72,8 +72,15 @@ refused() {
     exits 0
     is stdout "$output" "$GOOD"
     is verdict "$(verdict "$GOOD" | jq -r '[.ok, .level] | tostring')" "[true,$level]"
-    rm -r "disk/$KEEL_ENV/verdicts"
+    keel backups
+    if [ $level -gt 2 ]; then has "  restores L$level 20" "$output"; else has "  whole L$level 20" "$output"; fi
+    [ $level -eq 4 ] || rm -r "disk/$KEEL_ENV/verdicts"
   done
+  # nor does a look undo what a restore showed
+  keel restore-verify --level 0 "$GOOD"
+  exits 0
+  keel backups
+  has "  restores L4 20" "$output"
 }
 
 @test "restore-verify: each level sees what is below the next: damage that only it can see" {
@@ -112,6 +119,11 @@ refused() {
   keel restore-verify --level 4 "$bad"
   exits 1
   has "the schema is not the one that was backed up" "$stderr"
+  # and what only 4 can see a 1 does not make well again
+  keel restore-verify --level 1 "$bad"
+  exits 0
+  keel backups --json
+  is stands "$(jq -c 'select(.id == "'"$bad"'") | [.ok, .level]' <<<"$output")" '[false,4]'
   rm dump shorter wrong other
 }
 

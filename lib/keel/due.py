@@ -30,8 +30,8 @@ def older(settings: Settings, urls: Sequence[str], count: int, but: Collection[s
             cli.warn(f"{store.url}: {fault.message}")
         for m in found:
             verdicts = [v for v in said.get(m.id, []) if v.manifest == m.digest]
-            bad = bool(verdicts) and not verdicts[0].ok
-            if bad or (m.held and not held.judge(m, notes.get(m.id, []))[0]):
+            verdict = inventory.standing(m, verdicts)
+            if (verdict and not verdict.ok) or (m.held and not held.judge(m, notes.get(m.id, []))[0]):
                 out.add(m.id)
             restored = max((v.time for v in verdicts if v.level >= inventory.RESTORED), default="")
             last[m.id] = max(last.get(m.id, ""), restored)

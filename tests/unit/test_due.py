@@ -1,7 +1,7 @@
 """Which older backups have their turn: the one restored the longest ago, so that each has it; signed backups in folder stores."""
 import dataclasses
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import backups
@@ -36,10 +36,10 @@ class Place:
         shutil.copytree(self.folder / "one", self.folder / "two", dirs_exist_ok=True)
         return made
 
-    def judged(self, ident: str, store: int, *, ok: bool = True, level: int = 5) -> None:
+    def judged(self, ident: str, store: int, *, ok: bool = True, level: int = 5, later: int = 0) -> None:
         m = manifest.read(self.stores[store], ENV, ident, signed.trusted(self.folder / "signers"))
-        manifest.write_verdict(self.stores[store], ENV, Verdict(ident, m.digest, forms.text_of(datetime.now(UTC)), ok, level, {}, (), "x"),
-                               self.key)
+        when = forms.text_of(datetime.now(UTC) + timedelta(seconds=later))
+        manifest.write_verdict(self.stores[store], ENV, Verdict(ident, m.digest, when, ok, level, {}, (), "x"), self.key)
 
     def older(self, count: int = 1) -> list[str]:
         return list(due.older(self.settings, (), count, due.newest(self.settings, ())))
@@ -86,6 +86,10 @@ def test_what_does_not_count_has_no_turn_and_what_cannot_be_read_is_said(place: 
     assert f"manifests/{alien}: signed by " in said and bad not in said and held not in said
     place.judged(fine, 1, ok=False)
     assert fine not in place.older(9), "bad in one store is known too"
+    place.judged(fine, 0, level=1)
+    place.judged(released, 0, ok=False, level=4)
+    place.judged(released, 0, level=1, later=1)
+    assert place.older(9) == [gone], "a look does not undo it"
 
 
 def test_a_verdict_on_another_manifest_of_that_id_is_none_on_this(place: Place) -> None:
