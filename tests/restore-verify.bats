@@ -459,6 +459,22 @@ preloaded() {
   rm -r second
 }
 
+@test "restore-verify: a store that does not answer: exit 69, the other copy is tried and printed; alone: no verdict" {
+  local gone="s3://bucket/p?endpoint=http://127.0.0.1:9"
+  export AWS_ACCESS_KEY_ID=a AWS_SECRET_ACCESS_KEY=b KEEL_S3_ATTEMPTS=1
+  cleared
+  KEEL_BACKUP_STORES="$gone file://$TREE/disk" keel restore-verify --level 1 "$GOOD"
+  exits 69
+  is stdout "$output" "$GOOD"
+  has "restore-verify: warning: s3://bucket/p: $KEEL_ENV/manifests/$GOOD: the store does not answer" "$stderr"
+  has "restore-verify: error: $GOOD: its copy in s3://bucket/p was not tried" "$stderr"
+  is verdict "$(verdict "$GOOD" | jq .ok)" true
+  KEEL_BACKUP_STORES=$gone keel restore-verify --level 1 "$GOOD"
+  exits 69
+  is stdout "$output" ""
+  has "restore-verify: error: s3://bucket/p: $KEEL_ENV/manifests/$GOOD: the store does not answer" "$stderr"
+}
+
 @test "restore-verify: keys that do not open it say nothing against it: exit 65, no verdict" {
   cleared
   .venv/bin/python -c 'import sys; sys.path.insert(0, "lib"); from keel import age_crypt; print(age_crypt.new_identity()[0])' >other
