@@ -469,6 +469,13 @@ preloaded() {
   has "restore-verify: warning: s3://bucket/p: $KEEL_ENV/manifests/$GOOD: the store does not answer" "$stderr"
   has "restore-verify: error: $GOOD: its copy in s3://bucket/p was not tried" "$stderr"
   is verdict "$(verdict "$GOOD" | jq .ok)" true
+  KEEL_BACKUP_STORES="$gone file://$TREE/disk" keel restore-verify --newest --older 1 --level 1
+  exits 69
+  is stdout "$output" "$GOOD"
+  has "restore-verify: warning: s3://bucket/p: " "$stderr"
+  KEEL_BACKUP_STORES=$gone keel restore-verify --newest
+  exits 69
+  is stdout "$output" ""
   KEEL_BACKUP_STORES=$gone keel restore-verify --level 1 "$GOOD"
   exits 69
   is stdout "$output" ""

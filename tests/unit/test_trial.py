@@ -239,9 +239,9 @@ def test_one_of_several_identities_is_enough(place: Place) -> None:
 
 
 def test_the_newest_of_each_kind(place: Place) -> None:
-    assert due.newest(place.settings, ()) == [SECOND]
+    assert due.Due(place.settings).newest() == [SECOND]
     with pytest.raises(Stop) as stop:
-        due.newest(settings.Settings("staging", place.settings.values, {}, VARIABLES), ())
+        due.Due(settings.Settings("staging", place.settings.values, {}, VARIABLES)).newest()
     assert stop.value.code == 1
 
 
