@@ -61,7 +61,7 @@ def look(store: Store, env: str, keys: Mapping[str, Signer]) -> Inventory:
         else:
             strange.append(key)
     ordered = {i: tuple(sorted(those, key=lambda k: (PLACES.index(k.split("/")[1]), k))) for i, those in by_id.items()}
-    lacking = {f"{env}/manifests/{m.id}": fault for m in found if (fault := _lacking(m, lying))}
+    lacking = {f"{env}/manifests/{m.id}": fault for m in found if (fault := lacks(m, lying))}
     released = {m.id: held.judge(m, notes.get(m.id, [])) for m in found}
     forged |= {name: fault for _, faults_ in released.values() for name, fault in faults_.items()}
     backups = [_backup(m, said.get(m.id, []), f"{env}/manifests/{m.id}" not in lacking, "" if released[m.id][0] else m.held) for m in found]
@@ -123,8 +123,8 @@ def _backup(m: Manifest, verdicts: Collection[Verdict], whole: bool, held_: str)
                   verified=restores(verdict), locked_until=moment(m.lock_until) if m.lock_until else None, held=held_)
 
 
-def _lacking(m: Manifest, lying: Mapping[str, Object]) -> Stop | None:
-    """What a manifest names and the store has not, or has in another size."""
+def lacks(m: Manifest, lying: Mapping[str, Object]) -> Stop | None:
+    """What a manifest names and the store has not, or has in another size; `lying` is what there is below ENV/objects/."""
     for part in m.objects:
         name = f"{m.env}/objects/{m.id}/{part.name}"
         there = lying.get(name)
