@@ -54,6 +54,54 @@ setup() {
   has "backups: error: $STORE: development/manifests/${IDS[2]}: signed by " "$stderr"
 }
 
+@test "backups: objects that are gone or cut: marked and named, exit 65; a copy that is whole is told from one that is not" {
+  mapfile -t IDS < <(backup pg:1h:ok pg:2d:ok:gone pg:3d:cut pg:4d:ok)
+  mkdir "$BATS_TEST_TMPDIR/second"
+  cp -R "$DISK/." "$BATS_TEST_TMPDIR/second"
+  rm "$DISK/development/objects/${IDS[3]}/data.zst.age"
+  keel backups
+  exits 65
+  has "restores L5 20" "$(grep -F "${IDS[0]}" <<<"$output")"
+  is marked "$(grep -F 'daily    OBJECTS MISSING  ' <<<"$output" | awk '{print $1}')" "$(printf '%s\n' "${IDS[@]:1}")"
+  is errors "$stderr" "backups: error: $STORE: development/objects/${IDS[1]}/data.zst.age: is not there, 64 are wanted
+backups: error: $STORE: development/objects/${IDS[2]}/data.zst.age: has 63 bytes, 64 are wanted
+backups: error: $STORE: development/objects/${IDS[3]}/data.zst.age: is not there, 64 are wanted"
+  KEEL_BACKUP_STORES="$STORE file://$BATS_TEST_TMPDIR/second" keel backups
+  exits 65
+  has "restores L5 20" "$(grep -F "${IDS[3]}" <<<"$output")"
+  has "OBJECTS MISSING in $STORE" "$(grep -F "${IDS[3]}" <<<"$output")"
+  KEEL_BACKUP_STORES="$STORE file://$BATS_TEST_TMPDIR/second" keel backups --json
+  is json "$(jq -c '[.ok, (.missing | length)]' <<<"$output")" $'[true,0]\n[false,2]\n[false,2]\n[true,1]'
+}
+
+@test "backups: a verdict that goes less far changes none; one copy that is bad is bad, whatever the other is" {
+  A=$(backup pg:1h:bad)
+  mkdir "$BATS_TEST_TMPDIR/second"
+  cp -R "$DISK/." "$BATS_TEST_TMPDIR/second"
+  judge() { # FOLDER LEVEL: a good verdict of now
+    .venv/bin/python - "$1" "$A" "$2" <<'END'
+import pathlib, sys
+from datetime import UTC, datetime
+sys.path.insert(0, "lib")
+from keel import forms, manifest, signed
+from keel.store_file import open_folder
+store, key = open_folder(sys.argv[1]), signed.load_key(pathlib.Path("key"))
+m = manifest.read(store, "development", sys.argv[2], signed.trusted(pathlib.Path("backup/signers")))
+when = forms.text_of(datetime.now(UTC))
+manifest.write_verdict(store, "development", manifest.Verdict(m.id, m.digest, when, True, int(sys.argv[3]), {}, (), "v"), key)
+END
+  }
+  judge "$DISK" 4
+  keel backups
+  exits 0
+  has "BAD L5 20" "$output"
+  judge "$BATS_TEST_TMPDIR/second" 5
+  KEEL_BACKUP_STORES="$STORE file://$BATS_TEST_TMPDIR/second" keel backups
+  has "BAD L5 20" "$output"
+  KEEL_BACKUP_STORES="file://$BATS_TEST_TMPDIR/second" keel backups
+  has "restores L5 20" "$output"
+}
+
 @test "backups: a manifest under another name is a replay: exit 65" {
   A=$(backup pg:3d)
   cp "$DISK/development/manifests/$A" "$DISK/development/manifests/29990102T031500Z-pg-1a2b3c4d"

@@ -72,8 +72,15 @@ refused() {
     exits 0
     is stdout "$output" "$GOOD"
     is verdict "$(verdict "$GOOD" | jq -r '[.ok, .level] | tostring')" "[true,$level]"
-    rm -r "disk/$KEEL_ENV/verdicts"
+    keel backups
+    if [ $level -gt 2 ]; then has "  restores L$level 20" "$output"; else has "  whole L$level 20" "$output"; fi
+    [ $level -eq 4 ] || rm -r "disk/$KEEL_ENV/verdicts"
   done
+  # nor does a look undo what a restore showed
+  keel restore-verify --level 0 "$GOOD"
+  exits 0
+  keel backups
+  has "  restores L4 20" "$output"
 }
 
 @test "restore-verify: each level sees what is below the next: damage that only it can see" {
@@ -112,6 +119,11 @@ refused() {
   keel restore-verify --level 4 "$bad"
   exits 1
   has "the schema is not the one that was backed up" "$stderr"
+  # and what only 4 can see a 1 does not make well again
+  keel restore-verify --level 1 "$bad"
+  exits 0
+  keel backups --json
+  is stands "$(jq -c 'select(.id == "'"$bad"'") | [.ok, .level]' <<<"$output")" '[false,4]'
   rm dump shorter wrong other
 }
 
@@ -445,6 +457,29 @@ preloaded() {
   exits 0
   has "restore-verify: warning: $GOOD is not in file://$TREE/second" "$stderr"
   rm -r second
+}
+
+@test "restore-verify: a store that does not answer: exit 69, the other copy is tried and printed; alone: no verdict" {
+  local gone="s3://bucket/p?endpoint=http://127.0.0.1:9"
+  export AWS_ACCESS_KEY_ID=a AWS_SECRET_ACCESS_KEY=b KEEL_S3_ATTEMPTS=1
+  cleared
+  KEEL_BACKUP_STORES="$gone file://$TREE/disk" keel restore-verify --level 1 "$GOOD"
+  exits 69
+  is stdout "$output" "$GOOD"
+  has "restore-verify: warning: s3://bucket/p: $KEEL_ENV/manifests/$GOOD: the store does not answer" "$stderr"
+  has "restore-verify: error: $GOOD: its copy in s3://bucket/p was not tried" "$stderr"
+  is verdict "$(verdict "$GOOD" | jq .ok)" true
+  KEEL_BACKUP_STORES="$gone file://$TREE/disk" keel restore-verify --newest --older 1 --level 1
+  exits 69
+  is stdout "$output" "$GOOD"
+  has "restore-verify: warning: s3://bucket/p: " "$stderr"
+  KEEL_BACKUP_STORES=$gone keel restore-verify --newest
+  exits 69
+  is stdout "$output" ""
+  KEEL_BACKUP_STORES=$gone keel restore-verify --level 1 "$GOOD"
+  exits 69
+  is stdout "$output" ""
+  has "restore-verify: error: s3://bucket/p: $KEEL_ENV/manifests/$GOOD: the store does not answer" "$stderr"
 }
 
 @test "restore-verify: keys that do not open it say nothing against it: exit 65, no verdict" {

@@ -1,39 +1,83 @@
 """Which backups are to be restored as a rehearsal: the newest of each kind, and older ones, each in its turn."""
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 
 from keel import cli, forms, held, inventory, manifest, signed, stores
 from keel.settings import Settings
 from keel.stop import Stop
+from keel.stores import Store
 
 
-def newest(settings: Settings, urls: Sequence[str]) -> list[str]:
-    """The newest backup of each kind. Raises Stop 1 when there is none of any."""
-    opened = stores.open_all(settings, urls)
-    found = [max(manifest.newest(store, settings.env, kind) for store in opened) for kind in forms.KINDS]
-    if not any(found):
-        raise Stop(f"{settings.env} has no backup in {' '.join(s.url for s in opened)}", hint="pg-backup makes one")
-    return [ident for ident in found if ident]
+@dataclass
+class Due:
+    """The stores to ask, and what was wrong with those that did not answer: they are asked no more, and the others are enough."""
 
+    settings: Settings
+    urls: Sequence[str] = ()
+    away: dict[str, Stop] = field(default_factory=dict)
 
-def older(settings: Settings, urls: Sequence[str], count: int, but: Collection[str]) -> dict[str, str]:
-    """Of each kind so many, without those in `but`, that were restored the longest ago, and when that was (nothing: never); of equals the
-    oldest. So each has its turn, whoever asks comes to the same, and what was restored now is the last to come again.
+    @property
+    def code(self) -> int:
+        """The exit code for what could not be asked: it may hold a newer one, or one whose turn it is."""
+        return max((e.code for e in self.away.values()), default=0)
 
-    Held ones and those found bad have none: it is known already that they do not count. Raises as the stores do.
-    """
-    keys, last, out = signed.trusted(settings.path("KEEL_BACKUP_SIGNERS")), dict[str, str](), set(but)
-    for store in stores.open_all(settings, urls):
-        found, faults = manifest.all_of(store, settings.env, keys)
-        said, more = manifest.verdicts(store, settings.env, keys)
-        notes, forged = held.all_of(store, settings.env, keys)
+    def newest(self) -> list[str]:
+        """The newest backup of each kind. Raises Stop 1 when there is none of any, as the stores do when none answers, or when those that
+        do have none."""
+        found, asked = dict.fromkeys(forms.KINDS, ""), self._open()
+        for store in asked:
+            try:
+                for kind in found:
+                    found[kind] = max(found[kind], manifest.newest(store, self.settings.env, kind))
+            except Stop as e:
+                self._leave(store, e, asked)
+        if not any(found.values()):
+            if self.away:
+                raise next(iter(self.away.values()))
+            raise Stop(f"{self.settings.env} has no backup in {' '.join(s.url for s in asked)}", hint="pg-backup makes one")
+        return [ident for ident in found.values() if ident]
+
+    def older(self, count: int, but: Collection[str]) -> dict[str, str]:
+        """Of each kind so many, without those in `but`, that were restored the longest ago, and when that was (nothing: never); of equals
+        the oldest. So each has its turn, whoever asks comes to the same, and what was restored now is the last to come again.
+
+        Held ones and those found bad have none: it is known already that they do not count. Raises as the stores do when none answers.
+        """
+        last, out, asked = dict[str, str](), set(but), self._open()
+        for store in asked:
+            try:
+                when, never = self._restored(store)
+            except Stop as e:
+                self._leave(store, e, asked)
+                continue
+            out |= never
+            last |= {ident: max(last.get(ident, ""), time) for ident, time in when.items()}
+        turns = sorted((when, ident) for ident, when in last.items() if ident not in out)
+        return {ident: when for kind in forms.KINDS for when, ident in [t for t in turns if t[1].split("-")[1] == kind][:count]}
+
+    def _restored(self, store: Store) -> tuple[dict[str, str], set[str]]:
+        """When each backup in a store was restored last, or nothing; and those that are to have no turn."""
+        env, keys = self.settings.env, signed.trusted(self.settings.path("KEEL_BACKUP_SIGNERS"))
+        found, faults = manifest.all_of(store, env, keys)
+        said, more = manifest.verdicts(store, env, keys)
+        notes, forged = held.all_of(store, env, keys)
         for fault in [*faults.values(), *more.values(), *forged.values()]:
             cli.warn(f"{store.url}: {fault.message}")
+        when, never = {}, set()
         for m in found:
             verdicts = [v for v in said.get(m.id, []) if v.manifest == m.digest]
-            bad = bool(verdicts) and not verdicts[0].ok
-            if bad or (m.held and not held.judge(m, notes.get(m.id, []))[0]):
-                out.add(m.id)
-            restored = max((v.time for v in verdicts if v.level >= inventory.RESTORED), default="")
-            last[m.id] = max(last.get(m.id, ""), restored)
-    turns = sorted((when, ident) for ident, when in last.items() if ident not in out)
-    return {ident: when for kind in forms.KINDS for when, ident in [t for t in turns if t[1].split("-")[1] == kind][:count]}
+            verdict = inventory.standing(m, verdicts)
+            if (verdict and not verdict.ok) or (m.held and not held.judge(m, notes.get(m.id, []))[0]):
+                never.add(m.id)
+            when[m.id] = max((v.time for v in verdicts if v.level >= inventory.RESTORED), default="")
+        return when, never
+
+    def _open(self) -> list[Store]:
+        return [s for s in stores.open_all(self.settings, self.urls) if s.url not in self.away]
+
+    def _leave(self, store: Store, fault: Stop, asked: Collection[Store]) -> None:
+        """Go on without a store. Raises the fault when no other answers."""
+        self.away[store.url] = fault
+        if all(s.url in self.away for s in asked):
+            raise fault
+        cli.warn(fault.message)

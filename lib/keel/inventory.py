@@ -61,7 +61,7 @@ def look(store: Store, env: str, keys: Mapping[str, Signer]) -> Inventory:
         else:
             strange.append(key)
     ordered = {i: tuple(sorted(those, key=lambda k: (PLACES.index(k.split("/")[1]), k))) for i, those in by_id.items()}
-    lacking = {f"{env}/manifests/{m.id}": fault for m in found if (fault := _lacking(m, lying))}
+    lacking = {f"{env}/manifests/{m.id}": fault for m in found if (fault := lacks(m, lying))}
     released = {m.id: held.judge(m, notes.get(m.id, [])) for m in found}
     forged |= {name: fault for _, faults_ in released.values() for name, fault in faults_.items()}
     backups = [_backup(m, said.get(m.id, []), f"{env}/manifests/{m.id}" not in lacking, "" if released[m.id][0] else m.held) for m in found]
@@ -94,20 +94,37 @@ def unfinished(inventory: Inventory, rules: Policy, plan: keep.Plan, now: dateti
             yield upload
 
 
-def latest(of: Manifest, verdicts: Collection[Verdict]) -> Verdict | None:
-    """The newest verdict on exactly this manifest; `verdicts` are newest first."""
-    return next((v for v in verdicts if v.manifest == of.digest), None)
+def standing(of: Manifest, verdicts: Collection[Verdict]) -> Verdict | None:
+    """The verdict on exactly this manifest that counts: the newest bad one, until all of those before it were outdone by a newer good one
+    that went as far; else, of the good ones since the last bad one, the newest that restored it, or that went the furthest.
+
+    A look that goes less far says nothing against, and nothing for, what was found further down.
+    """
+    bad: list[Verdict] = []
+    good: list[Verdict] = []
+    for verdict in sorted((v for v in verdicts if v.manifest == of.digest), key=lambda v: v.time):
+        if verdict.ok:
+            bad = [b for b in bad if b.level > verdict.level]
+            good.append(verdict)
+        else:
+            bad.append(verdict)
+            good.clear()  # what was seen before says no longer that it restores
+    return bad[-1] if bad else max(good, key=lambda v: (min(v.level, RESTORED), v.time), default=None)
+
+
+def restores(verdict: Verdict | None) -> bool:
+    """Whether the verdict says that the backup was restored."""
+    return bool(verdict and verdict.ok and verdict.level >= RESTORED)
 
 
 def _backup(m: Manifest, verdicts: Collection[Verdict], whole: bool, held_: str) -> Backup:
-    verdict = latest(m, verdicts)
+    verdict = standing(m, verdicts)
     return Backup(m.id, moment(m.created), m.lineage, m.kind, m.env, good=whole and (verdict is None or verdict.ok),
-                  verified=bool(verdict and verdict.ok and verdict.level >= RESTORED),
-                  locked_until=moment(m.lock_until) if m.lock_until else None, held=held_)
+                  verified=restores(verdict), locked_until=moment(m.lock_until) if m.lock_until else None, held=held_)
 
 
-def _lacking(m: Manifest, lying: Mapping[str, Object]) -> Stop | None:
-    """What a manifest names and the store has not, or has in another size."""
+def lacks(m: Manifest, lying: Mapping[str, Object]) -> Stop | None:
+    """What a manifest names and the store has not, or has in another size; `lying` is what there is below ENV/objects/."""
     for part in m.objects:
         name = f"{m.env}/objects/{m.id}/{part.name}"
         there = lying.get(name)

@@ -109,7 +109,7 @@ def _restored(found: Inventory, restored: Backup | None, labels: Mapping[str, st
     """About the newest backup that has been restored."""
     keys, now = by
     verdicts = manifest.verdicts(found.store, found.env, keys, {restored.id})[0] if restored else {}
-    verdict = inventory.latest(_manifest(found, restored), verdicts[restored.id]) if restored and verdicts else None
+    verdict = inventory.standing(_manifest(found, restored), verdicts[restored.id]) if restored and verdicts else None
     if not restored or not verdict:
         values, phases = {"last_verified_timestamp_seconds": 0.0, "verified_rpo_seconds": math.inf}, {}
     else:

@@ -3,10 +3,10 @@ from __future__ import annotations
 
 import importlib
 import socket
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keel import cli, expected, forms, manifest, pg_data, recover, run, signed, spool, stores
@@ -16,7 +16,7 @@ from keel.phases import Phases
 from keel.recover import Found
 from keel.settings import Settings
 from keel.signed import Signer
-from keel.stop import BUSY, DATA, Stop
+from keel.stop import BUSY, CONFIG, DATA, UNAVAILABLE, Stop
 from keel.stores import Exists, Missing, Store
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Trial:
 
     found: list[Found]
     faults: dict[str, Stop] = field(default_factory=dict)     # by the URL of the store
+    away: dict[str, Stop] = field(default_factory=dict)       # of stores that did not answer: nothing is known of their copies
     aside: list[str] = field(default_factory=list)         # findings that say nothing against the data: whose it is, age, time
     checked: Checked = field(default_factory=lambda: Checked(0))
 
@@ -56,55 +57,59 @@ class Trial:
     def well(self) -> bool:
         return not self.findings() and not self.aside
 
+    @property
+    def code(self) -> int:
+        """The exit code for what could not be tried; that the others are well does not make up for it."""
+        return max((e.code for e in self.away.values()), default=0)
+
 
 def begin(settings: Settings, ident: str, urls: Sequence[str]) -> Trial:
-    """Level 0: the signed manifest, and every object in its size, in each store. Raises Stop 65 when no store has a manifest to trust."""
+    """Level 0: the signed manifest, and every object in its size, in each store. Raises Stop 65 when no store has a manifest to trust, 69
+    and 78 as the stores do when none of those that answer has one."""
     if not forms.ident(ident):
         raise Stop(f"{ident!r} is not a backup id", DATA, "an id looks like 20260102T031500Z-pg-1a2b3c4d; `backups` lists them")
-    keys, phases = signed.trusted(settings.path("KEEL_BACKUP_SIGNERS")), Checked(0)
-    with Phases(phases.seconds)("find"):
-        found, faults = _copies(stores.open_all(settings, urls), settings.env, ident, keys)
-    if not found:
-        worst = next((f for f in faults.values() if not isinstance(f, Missing)), next(iter(faults.values())))
-        worst.message = "\n".join(e.message for e in faults.values())
+    keys, seconds = signed.trusted(settings.path("KEEL_BACKUP_SIGNERS")), dict[str, float]()
+    with Phases(seconds)("find"):
+        trial = _copies(stores.open_all(settings, urls), settings.env, ident, keys)
+    trial.checked.seconds = seconds
+    if not trial.found:
+        faults = [*trial.away.values(), *trial.faults.values()]
+        worst = min(faults, key=lambda f: isinstance(f, Missing))
+        worst.message = "\n".join(e.message for e in faults)
         raise worst
-    for url in (u for u, f in faults.items() if isinstance(f, Missing)):
+    for url in [u for u, f in trial.faults.items() if isinstance(f, Missing)]:
         cli.warn(f"{ident} is not in {url}")
-    return Trial(found, {u: f for u, f in faults.items() if not isinstance(f, Missing)}, [], phases)
+        del trial.faults[url]
+    for fault in trial.away.values():
+        cli.warn(fault.message)
+    return trial
 
 
-def _copies(opened: Sequence[Store], env: str, ident: str, keys: Mapping[str, Signer]) -> tuple[list[Found], dict[str, Stop]]:
-    found: list[Found] = []
-    faults: dict[str, Stop] = {}
+def _copies(opened: Sequence[Store], env: str, ident: str, keys: Mapping[str, Signer]) -> Trial:
+    """Only what is wrong with the data (65) is a fault of a copy. A store that does not answer, or lets us in no longer, says nothing."""
+    trial = Trial([])
     for store in opened:
         try:
             copy = Found(manifest.read(store, env, ident, keys), store)
-            if found and copy.manifest.digest != found[0].manifest.digest:
-                raise Stop(f"{store.url}: {ident} is another backup than in {found[0].store.url}", DATA)
-            found.append(copy)
+            if trial.found and copy.manifest.digest != trial.manifest.digest:
+                raise Stop(f"{store.url}: {ident} is another backup than in {trial.found[0].store.url}", DATA)
+            trial.found.append(copy)
             recover.present(copy)
         except Stop as e:
             e.message = e.message if e.message.startswith(store.url) else f"{store.url}: {e.message}"
-            faults[store.url] = e
-    return found, faults
+            (trial.faults if e.code == DATA else trial.away)[store.url] = e
+    trial.found = [c for c in trial.found if c.store.url not in trial.away]
+    return trial
 
 
 def carry_out(settings: Settings, trial: Trial, wanted: Wanted) -> None:
-    """Try the copies until one has been read whole, and note what was found. Raises Stop 1 for want of disk, 69 and 78 when the trial
-    itself cannot go on: that says nothing about the backup."""
+    """Try the copies until one was read whole. Raises Stop 1 for want of disk, 69 and 78 when the trial cannot go on, or in no store."""
     expected.openable(settings, trial.manifest)
-    for copy in trial.found:
-        if copy.store.url in trial.faults:
-            continue
+    for copy in [c for c in trial.found if c.store.url not in trial.faults]:
         try:
             checked = _tried(settings, copy, wanted)
         except Stop as e:
-            if e.code != DATA:
-                raise
-            if not copy.store.stat(f"{settings.env}/manifests/{trial.manifest.id}"):  # which goes first
-                raise Stop(f"{copy.store.url}: {trial.manifest.id} was deleted while it was read", BUSY, "by backup-prune?") from None
-            trial.faults[copy.store.url] = e
-            trial.checked.level = max(trial.checked.level, 1)
+            _failed(trial, copy, _meant(copy, e))
             continue
         checked.seconds = {**trial.checked.seconds, **checked.seconds}
         trial.checked = checked
@@ -116,6 +121,28 @@ def carry_out(settings: Settings, trial: Trial, wanted: Wanted) -> None:
     trial.aside += expected.late(settings, trial.manifest, sum(trial.checked.seconds.values()), wanted.newest)
 
 
+def _meant(copy: Found, fault: Stop) -> Stop:
+    """What a failure was: a copy that lacks something may be one that is being deleted, or that is in a store which is just going away."""
+    try:
+        gone = fault.code == DATA and not copy.store.stat(f"{copy.manifest.env}/manifests/{copy.manifest.id}")  # which goes first
+    except Stop as e:
+        return e
+    return Stop(f"{copy.store.url}: {copy.manifest.id} was deleted while it was read", BUSY, "by backup-prune?") if gone else fault
+
+
+def _failed(trial: Trial, copy: Found, fault: Stop) -> None:
+    """Note why a copy could not be tried, so that the next one is. Raises it when it is not about this copy, or no other is left."""
+    if fault.code == DATA:
+        trial.faults[copy.store.url] = fault
+        trial.checked.level = max(trial.checked.level, 1)
+    elif fault.code in (UNAVAILABLE, CONFIG) and fault.message.startswith(f"{copy.store.url}: ") and len(trial.found) > 1:
+        trial.away[copy.store.url] = fault
+        trial.found.remove(copy)
+        cli.warn(fault.message)
+    else:
+        raise fault
+
+
 def _tried(settings: Settings, copy: Found, wanted: Wanted) -> Checked:
     kind, level = copy.manifest.kind, wanted.level
     if level == 0:
@@ -124,24 +151,20 @@ def _tried(settings: Settings, copy: Found, wanted: Wanted) -> Checked:
         checked, keys = Checked(1), recover.identities(settings)
         with Phases(checked.seconds)("download"):
             for part in copy.manifest.objects:
-                for _ in copy.content(part, keys):
-                    pass
+                deque(copy.content(part, keys), maxlen=0)
         return checked
     room = pg_data.room(copy.manifest) if kind == "pg" else 2 * sum(p.plain_size for p in copy.manifest.objects)
     with spool.folder(settings, room) as folder:
-        return pg_data.verify(settings, copy, folder, level) if kind == "pg" else _other(settings, copy, folder)
-
-
-def _other(settings: Settings, copy: Found, folder: Path) -> Checked:
-    room = importlib.import_module(f"keel.{copy.manifest.kind}_data")
-    checked: Checked = room.verify(settings, copy, folder)
-    return checked
+        if kind == "pg":
+            return pg_data.verify(settings, copy, folder, level)
+        other: Checked = importlib.import_module(f"keel.{kind}_data").verify(settings, copy, folder)
+        return other
 
 
 def record(settings: Settings, trial: Trial, key: Ed25519PrivateKey) -> None:
     """Sign the verdict on each copy and write it beside it: a copy is bad when its own data is. Raises as the store does, once the others
     have theirs."""
-    failed: list[Stop] = []
+    failed = []
     for copy in trial.found:
         wrong = trial.findings(copy.store.url)
         said = tuple("".join(c if c.isprintable() else " " for c in line) for line in [*wrong, *trial.aside])

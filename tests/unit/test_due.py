@@ -1,7 +1,7 @@
 """Which older backups have their turn: the one restored the longest ago, so that each has it; signed backups in folder stores."""
 import dataclasses
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import backups
@@ -9,6 +9,7 @@ import pytest
 
 from keel import due, forms, manifest, schema, settings, signed
 from keel.manifest import Verdict
+from keel.stop import NO, UNAVAILABLE, Stop
 from keel.store_file import Folder, open_folder
 
 ENV = "production"
@@ -36,13 +37,13 @@ class Place:
         shutil.copytree(self.folder / "one", self.folder / "two", dirs_exist_ok=True)
         return made
 
-    def judged(self, ident: str, store: int, *, ok: bool = True, level: int = 5) -> None:
+    def judged(self, ident: str, store: int, *, ok: bool = True, level: int = 5, later: int = 0) -> None:
         m = manifest.read(self.stores[store], ENV, ident, signed.trusted(self.folder / "signers"))
-        manifest.write_verdict(self.stores[store], ENV, Verdict(ident, m.digest, forms.text_of(datetime.now(UTC)), ok, level, {}, (), "x"),
-                               self.key)
+        when = forms.text_of(datetime.now(UTC) + timedelta(seconds=later))
+        manifest.write_verdict(self.stores[store], ENV, Verdict(ident, m.digest, when, ok, level, {}, (), "x"), self.key)
 
     def older(self, count: int = 1) -> list[str]:
-        return list(due.older(self.settings, (), count, due.newest(self.settings, ())))
+        return list(due.Due(self.settings).older(count, due.Due(self.settings).newest()))
 
 
 @pytest.fixture
@@ -53,15 +54,15 @@ def place(tmp_path: Path) -> Place:
 def test_the_one_restored_the_longest_ago_of_each_kind_and_never_the_newest(place: Place) -> None:
     new, mid, old, redis, alone, _ = place.make("pg:1h:ok", "pg:30d:ok", "pg:90d:ok", "redis:50d:ok", "files:2d:ok", "redis:1h")
     assert place.older() == [old, redis] and place.older(5) == [old, mid, redis]
-    assert alone in due.newest(place.settings, ()) and new not in place.older(5)
-    times = due.older(place.settings, (), 5, [new])
+    assert alone in due.Due(place.settings).newest() and new not in place.older(5)
+    times = due.Due(place.settings).older(5, [new])
     assert times[old] == forms.text_of(forms.moment(old[:16]))
 
 
 def test_one_that_was_never_restored_comes_first_and_a_look_is_no_restore(place: Place) -> None:
     _, never, looked, old = place.make("pg:1h:ok", "pg:20d", "pg:30d:young", "pg:90d:ok")
     assert place.older(3) == [looked, never, old]
-    assert due.older(place.settings, (), 1, due.newest(place.settings, ())) == {looked: ""}
+    assert due.Due(place.settings).older(1, due.Due(place.settings).newest()) == {looked: ""}
 
 
 def test_each_has_its_turn_before_any_has_a_second(place: Place) -> None:
@@ -86,6 +87,10 @@ def test_what_does_not_count_has_no_turn_and_what_cannot_be_read_is_said(place: 
     assert f"manifests/{alien}: signed by " in said and bad not in said and held not in said
     place.judged(fine, 1, ok=False)
     assert fine not in place.older(9), "bad in one store is known too"
+    place.judged(fine, 0, level=1)
+    place.judged(released, 0, ok=False, level=4)
+    place.judged(released, 0, level=1, later=1)
+    assert place.older(9) == [gone], "a look does not undo it"
 
 
 def test_a_verdict_on_another_manifest_of_that_id_is_none_on_this(place: Place) -> None:
@@ -95,3 +100,32 @@ def test_a_verdict_on_another_manifest_of_that_id_is_none_on_this(place: Place) 
         store.delete(f"{ENV}/manifests/{one}")
         manifest.write(store, dataclasses.replace(m, host="db2", digest=""), place.key)
     assert place.older(2) == [one, two]
+
+
+AWAY = "s3://bucket/p?endpoint=http://127.0.0.1:9"  # nobody listens there
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_store_that_does_not_answer_keeps_nobody_waiting(place: Place, first: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    new, old, older = place.make("pg:1h:ok", "pg:30d:ok", "pg:90d:ok")
+    place.settings.values.update(AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b", KEEL_S3_ATTEMPTS="1")
+    whole = due.Due(place.settings)
+    assert list(whole.older(5, whole.newest())) == [older, old] and whole.code == 0, "the control"
+    there = place.stores[1].url
+    turns = due.Due(place.settings, [AWAY, there] if first else [there, AWAY])
+    assert turns.newest() == [new] and list(turns.older(5, [new])) == [older, old] and turns.code == UNAVAILABLE
+    assert capsys.readouterr().err.count("warning: s3://bucket/p: ") == 1, "it is asked once"
+    turns = due.Due(place.settings, [AWAY, there] if first else [there, AWAY])
+    assert list(turns.older(5, [new])) == [older, old] and turns.code == UNAVAILABLE
+    for ask in (due.Due(place.settings, [AWAY]).newest, lambda: due.Due(place.settings, [AWAY]).older(5, [])):
+        with pytest.raises(Stop, match="the store does not answer") as stop:
+            ask()
+        assert stop.value.code == UNAVAILABLE
+
+
+def test_that_none_is_there_is_said_only_when_all_were_asked(place: Place) -> None:
+    place.settings.values.update(AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b", KEEL_S3_ATTEMPTS="1")
+    for urls, code in (((), NO), ((place.stores[0].url, AWAY), UNAVAILABLE)):
+        with pytest.raises(Stop) as stop:
+            due.Due(place.settings, urls).newest()
+        assert stop.value.code == code

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import s3server
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
 
 from keel import forms, inventory, keep, manifest, schema, settings, signed, store_file, stores
 from keel.manifest import Manifest, Part, Verdict
@@ -84,6 +86,45 @@ def test_good_bad_verified_and_unfinished(store: Store) -> None:
     assert by_id[bare].created > NOW - timedelta(days=8), "as old as the newest of its data"
     assert by_id[plain.id].created == NOW and by_id[plain.id].lineage == "7001"
     assert list(found.faults) == [f"production/manifests/{short.id}"] and found.strange == ()
+
+
+# The verdicts in their order, as + or - and the level, and what counts in the end: whether it is good, restored, and the verdict shown.
+OVER_TIME = {
+    "": "good", "+0": "good +0", "+2": "good +2", "+3": "restored +3", "-1": "bad -1",
+    "-4 +1": "bad -4", "-4 +3": "bad -4", "-4 +4": "restored +4", "-4 +5": "restored +5",  # a look does not heal what lies deeper
+    "-4 +4 +0": "restored +4", "-4 +1 +5 +1": "restored +5",
+    "+5 +0": "restored +5", "+5 +0 +2": "restored +5", "+5 +3": "restored +3", "+2 +1": "good +2",  # nor does it undo a restore
+    "+5 -1": "bad -1", "+5 -1 +0": "bad -1", "+5 -1 +1": "good +1", "+5 -1 +2 +0": "good +2", "+5 -1 +1 +3": "restored +3",
+    "-4 -1": "bad -1", "-4 -1 +1": "bad -4", "-4 -1 +1 +4": "restored +4", "-1 +1 -4 +1": "bad -4", "-4 +1 -1 +1": "bad -4",
+    "-0 +0": "good +0", "-0 +5": "restored +5", "-5 +4": "bad -5", "-5 +5": "restored +5",
+}
+
+
+@pytest.mark.parametrize("said", OVER_TIME)
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_verdict_stands_until_one_that_went_as_far(said: str, backwards: bool, tmp_path: Path) -> None:
+    store = store_file.open_folder(str(tmp_path))
+    m = finish(store, data(store, 1))
+    judge(store, m, False, minute=59, digest="0" * 64)
+    for minute, word in list(enumerate(said.split()))[::-1 if backwards else 1]:
+        judge(store, m, word[0] == "+", minute=minute, level=int(word[1]))
+    (backup,) = inventory.look(store, "production", KEYS).backups
+    stands = inventory.standing(m, manifest.verdicts(store, "production", KEYS)[0][m.id])
+    shown = [f"{'+' if stands.ok else '-'}{stands.level}"] if stands else []
+    assert " ".join(["restored" if backup.verified else "good" if backup.good else "bad", *shown]) == OVER_TIME[said]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=8))
+def test_whatever_was_said_before_and_after(told: list[tuple[bool, int]]) -> None:
+    """The rule as it is told, word by word."""
+    m = Manifest("20260301T040000Z-pg-00000001", "pg", "", "production", "db1", "", "", "7001", (), "daily", (), "", digest="1" * 64)
+    verdicts = [Verdict(m.id, m.digest, forms.text_of(NOW + timedelta(minutes=n)), ok, level, {}, (), "x")
+                for n, (ok, level) in enumerate(told)]
+    stands = inventory.standing(m, verdicts[::-1])
+    bad = [n for n, (ok, level) in enumerate(told) if not ok and not any(o and deep >= level for o, deep in told[n:])]
+    restored = any(ok and level >= inventory.RESTORED and all(o for o, _ in told[n:]) for n, (ok, level) in enumerate(told))
+    assert bool(stands and not stands.ok) == bool(bad) and inventory.restores(stands) == (restored and not bad)
+    assert (stands is None) == (not told)
 
 
 def test_a_backup_goes_manifest_first_and_others_stay(store: Store) -> None:

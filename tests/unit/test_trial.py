@@ -2,16 +2,19 @@
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import s3server
+from faulty import Proxy
 
-from keel import age_crypt, age_keys, due, manifest, pack, recover, schema, settings, signed, trial
+from keel import age_crypt, age_keys, due, manifest, pack, recover, schema, settings, signed, stores, trial
 from keel.manifest import Manifest, Verdict
 from keel.recover import Found
-from keel.stop import BUSY, DATA, Stop
+from keel.stop import BUSY, CONFIG, DATA, UNAVAILABLE, Stop
 from keel.store_file import Folder, open_folder
 
 ENV, CHUNK, NONCE = "production", 65536 + 16, 16
@@ -236,9 +239,9 @@ def test_one_of_several_identities_is_enough(place: Place) -> None:
 
 
 def test_the_newest_of_each_kind(place: Place) -> None:
-    assert due.newest(place.settings, ()) == [SECOND]
+    assert due.Due(place.settings).newest() == [SECOND]
     with pytest.raises(Stop) as stop:
-        due.newest(settings.Settings("staging", place.settings.values, {}, VARIABLES), ())
+        due.Due(settings.Settings("staging", place.settings.values, {}, VARIABLES)).newest()
     assert stop.value.code == 1
 
 
@@ -254,6 +257,83 @@ def test_a_copy_that_is_bad_does_not_spoil_the_other(place: Place) -> None:
     assert [v.ok for v in place.verdicts()] == [False] and [v.ok for v in good] == [True]
     place.settings.values["KEEL_BACKUP_STORES"] = f"file://{place.folder / 'second'} {place.store.url}"
     assert isinstance(recover.find(place.settings, SECOND), Found)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3server.Server]:
+    started = s3server.Server(tmp_path_factory.mktemp("weed"))
+    try:
+        started.bucket("plain")
+        yield started
+    finally:
+        started.stop()
+
+
+class Behind:
+    """The same backups in a bucket, in whose way a fault can be put; it is asked before the folder."""
+
+    def __init__(self, place: Place, server: s3server.Server) -> None:
+        self.action, self.where = "pass", ""
+        self.proxy = Proxy(server.port, lambda _, path, __: self.action if self.where in path else "pass")
+        self.place, words = place, f"?endpoint={self.proxy.endpoint}"
+        place.settings.values.update({"AWS_ACCESS_KEY_ID": s3server.ADMIN[0], "AWS_SECRET_ACCESS_KEY": s3server.ADMIN[1],
+                                      "KEEL_S3_ATTEMPTS": "1"})
+        self.alone = f"s3://plain/{uuid.uuid4().hex}{words}"
+        self.both = f"{self.alone} {place.store.url}"
+        self.store = stores.open_one(place.settings, self.alone)
+        for o in place.store.list():
+            self.store.put(o.key, place.store.get(o.key))
+
+    def said(self) -> list[bool]:
+        """The verdicts in the bucket."""
+        self.action = "pass"
+        return [v.ok for v in manifest.verdicts(self.store, ENV, signed.trusted(self.place.folder / "signers"))[0].get(SECOND, [])]
+
+
+@pytest.fixture
+def behind(place: Place, server: s3server.Server) -> Iterator[Behind]:
+    made = Behind(place, server)
+    yield made
+    made.proxy.close()
+
+
+# What fails, how, and the exit code.
+AWAY = {
+    "the manifest": (f"/manifests/{SECOND}", "busy", UNAVAILABLE),
+    "the list after the manifest": (f"objects%2F{SECOND}", "busy", UNAVAILABLE),
+    "access to the list": (f"objects%2F{SECOND}", "expired", CONFIG),
+    "an object": (f"{SECOND}/globals.sql", "busy", UNAVAILABLE),
+    "an object, in the middle": (f"{SECOND}/database.dump", "half", UNAVAILABLE),
+    "access to an object": (f"{SECOND}/globals.sql", "expired", CONFIG),
+}
+
+
+@pytest.mark.parametrize("case", AWAY)
+def test_a_store_that_does_not_answer_is_no_bad_backup(case: str, behind: Behind, capsys: pytest.CaptureFixture[str]) -> None:
+    place, (where, action, code) = behind.place, AWAY[case]
+    place.settings.values["KEEL_BACKUP_STORES"] = behind.both
+    tried = place.verify()
+    assert tried.well and tried.code == 0 and behind.said() == [True] and len(place.verdicts()) == 1, "the control"
+    behind.where, behind.action = where, action
+    tried = place.verify()
+    assert tried.well and tried.code == code and tried.checked.level == 1 and list(tried.away) == [behind.store.url]
+    assert [v.ok for v in place.verdicts()] == [True, True] and f"warning: {behind.store.url}: " in capsys.readouterr().err
+    flip(Place.object, lambda d: len(d) // 2)(place)
+    tried = place.verify()
+    assert not tried.well and tried.code == code and [v.ok for v in place.verdicts()] == [False, True, True]
+    assert all(behind.store.url not in line for v in place.verdicts() for line in v.findings)
+    place.settings.values["KEEL_BACKUP_STORES"] = behind.alone
+    with pytest.raises(Stop) as stop:
+        place.verify()
+    assert stop.value.code == code and behind.store.url in stop.value.message
+    assert behind.said() == [True], "of the control"
+
+
+def test_an_object_that_is_gone_from_a_bucket_is_its_fault(behind: Behind) -> None:
+    behind.place.settings.values["KEEL_BACKUP_STORES"] = behind.both
+    behind.store.delete(f"{ENV}/objects/{SECOND}/{DUMP}")
+    tried = behind.place.verify()
+    assert not tried.well and tried.code == 0 and behind.said() == [False] and [v.ok for v in behind.place.verdicts()] == [True]
 
 
 def test_one_that_is_pruned_while_it_is_read_is_not_called_bad(place: Place) -> None:
