@@ -366,7 +366,9 @@ spoil_images() {
   keel files-backup --new-set --images
   exits 0
   A=$output
-  is images "$(manifest "$A" facts images)" "{\"$name@$one\": \"$one\", \"$name@$two\": \"$two\"}"
+  local -a ids
+  mapfile -t ids < <(printf '%s\n' "$one" "$two" | sort)
+  is images "$(manifest "$A" facts images)" "{\"$name@${ids[0]}\": \"${ids[0]}\", \"$name@${ids[1]}\": \"${ids[1]}\"}"
   whole "$A"
   bring_back restore "$A" "$TREE/back"
   exits 0
