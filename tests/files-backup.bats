@@ -269,7 +269,7 @@ PY
   exits 1
   has "$TREE/back holds 2 files and folders: nothing was changed" "$stderr"
   has "--confirm $TREE/back" "$stderr"
-  bring_back restore "$A" back back
+  bring_back restore "$A" ./back ./back
   exits 1
   has "nothing was changed" "$stderr"
   echo mine >back/uploads/up/mine
