@@ -112,7 +112,8 @@ follow_server() {
   is whole "$(grep -c ': OK$' <<<"$output")" 3
   # and it says so when it is not
   cp "$(object "$GOOD" globals.sql)" whole
-  printf X >>"$(object "$GOOD" globals.sql)"
+  python3 -c 'import sys; d = bytearray(open(sys.argv[1], "rb").read()); d[-1] ^= 1; open(sys.argv[1], "wb").write(d)' \
+    "$(object "$GOOD" globals.sql)"
   run follow by-hand-check
   cp whole "$(object "$GOOD" globals.sql)"
   [ "$status" -ne 0 ]
