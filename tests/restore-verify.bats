@@ -152,15 +152,18 @@ refused() {
   has "the database has the character type 'C.UTF-8', not 'POSIX'" "$stderr"
 }
 
-@test "restore-verify: an empty database where an earlier backup had rows" {
+@test "restore-verify: an empty database: fails where an earlier backup had rows, and where nobody said that it may be empty" {
   local empty
   cleared
   sql "CREATE DATABASE empty_one"
-  empty=$(PGDATABASE=empty_one bin/pg-backup -q)
-  refused "$empty" "no table has a row; $GOOD had 2505"
-  # the first of all may be empty
+  PGDATABASE=empty_one keel pg-backup -q
+  exits 0
+  empty=$output
+  has "pg-backup: warning: no table of empty_one has a row: is it the right database? restore-verify will refuse this backup" "$stderr"
+  KEEL_BACKUP_EMPTY=on refused "$empty" "no table has a row; $GOOD had 2505"
   mv "disk/$KEEL_ENV/manifests/$GOOD" aside
-  keel restore-verify "$empty"
+  refused "$empty" "no table of the database empty_one has a row: is it the right one? KEEL_BACKUP_EMPTY=on where it is meant to be empty"
+  KEEL_BACKUP_EMPTY=on keel restore-verify "$empty"
   mv aside "disk/$KEEL_ENV/manifests/$GOOD"
   exits 0
   sql "DROP DATABASE empty_one"

@@ -165,8 +165,12 @@ class Trial:
         return [] if same else ["the schema is not the one that was backed up"]
 
     def emptied(self) -> list[str]:
-        """Whether there is nothing where an earlier backup had rows."""
+        """What an empty database has against it: an earlier backup had rows, or nobody said that it may be empty."""
         m = self.found.manifest
         earlier, _ = manifest.all_of(self.found.store, m.env, signed.trusted(self.settings.path("KEEL_BACKUP_SIGNERS")))
         had = next((e for e in earlier if e.kind == m.kind and e.id < m.id and any(e.facts.get("rows", {}).values())), None)
-        return [f"no table has a row; {had.id} had {sum(had.facts['rows'].values())}"] if had else []
+        if had:
+            return [f"no table has a row; {had.id} had {sum(had.facts['rows'].values())}"]
+        if self.settings.on("KEEL_BACKUP_EMPTY"):
+            return []
+        return [f"no table of the database {self.name} has a row: is it the right one? KEEL_BACKUP_EMPTY=on where it is meant to be empty"]
