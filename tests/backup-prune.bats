@@ -308,7 +308,7 @@ END
   few
   KEEL_KEEP_NEWEST=2 keel backup-prune --confirm
   exits 78
-  has "KEEL_KEEP_…: newest=2: at least 3 is wanted" "$stderr"
+  has "KEEL_KEEP_… and KEEL_BACKUP_MAX_AGE: newest=2: at least 3 is wanted" "$stderr"
   KEEL_KEEP_DAILY=many keel backup-prune --confirm
   exits 78
   has "KEEL_KEEP_DAILY is 'many': a whole number is wanted" "$stderr"

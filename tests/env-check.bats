@@ -155,6 +155,16 @@ env-check: hint: edit compose/development.env or secrets/development.env; compos
   [ "$status" -eq 0 ]
 }
 
+@test "env-check: rules of retention that keep too little" {
+  some_secrets
+  KEEL_KEEP_NEWEST=1 keel env-check
+  exits 78
+  has "newest=1: at least 3 is wanted" "$stderr"
+  KEEL_KEEP_MIN_AGE=0s keel env-check
+  exits 78
+  has "min_age=0:00:00" "$stderr"
+}
+
 @test "env-check: an argument is a usage error" {
   keel env-check production
   exits 2

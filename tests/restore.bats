@@ -90,6 +90,7 @@ databases() {
   exits 65
   is stdout "$output" ""
   has "restore: error: file://$TREE/$file: payload: chunk 1 is damaged" "$stderr"
+  has "restore: hint: where another store has it too: --store URL; nothing was changed" "$stderr"
   is there "$(sql safe "SELECT count(*) FROM precious")" 0
   is databases "$(databases)" "events safe"
   is left "$(left_over)" ""
@@ -111,9 +112,10 @@ databases() {
   is there "$(sql safe "SELECT count(*) FROM precious")" 0
   is databases "$(databases)" "events safe"
   # rows that are not those of the manifest
-  bad=$(forge "$GOOD" "$(id 3500)" 'facts.rows={"shop.customers": 501}')
+  bad=$(forge "$GOOD" "$(id 3500)" 'facts.rows={"shop.customers": 501}' 'held="a tenth of those before"')
   keel restore "$bad" --to safe --confirm safe
   exits 1
+  has "restore: warning: $bad was held when it was made: a tenth of those before; \`backups\` tells" "$stderr"
   has "restore: error: shop.customers: 500 rows, 501 wanted" "$stderr"
   has "restore: error: shop.orders_new is there and was not when the backup was made" "$stderr"
   is databases "$(databases)" "events safe"
@@ -143,6 +145,9 @@ databases() {
   is stdout "$output" ""
   cmp out file
   is mode "$(stat -c %a file)" 600
+  keel restore "$GOOD" --object globals.sql --output nowhere/file
+  exits 1
+  has "restore: error: nowhere/file cannot be written: nowhere: No such file or directory" "$stderr"
   keel restore "$GOOD" --object globals.sql --output file
   exits 1
   has "restore: error: file is there already: nothing was written" "$stderr"

@@ -38,7 +38,7 @@ def policy(settings: Settings) -> Policy:
     try:
         return Policy(**numbers, **spans)  # type: ignore[arg-type]
     except ValueError as e:
-        raise Stop(f"KEEL_KEEP_…: {e}", CONFIG, f"edit {settings.file}") from None
+        raise Stop(f"KEEL_KEEP_… and KEEL_BACKUP_MAX_AGE: {e}", CONFIG, f"edit {settings.file}") from None
 
 
 def look(store: Store, env: str, keys: Mapping[str, Signer]) -> Inventory:

@@ -35,7 +35,7 @@ class Policy:
         if self.newest < 3 or min(self.daily, self.weekly, self.monthly) < 0:
             raise ValueError(f"newest={self.newest}: at least 3 is wanted; daily, weekly and monthly: at least 0")
         if min(self.min_age, self.max_age) <= timedelta(0) or self.share < 0:
-            raise ValueError("min_age and max_age: more than 0 is wanted; share: at least 0")
+            raise ValueError(f"min_age={self.min_age}, max_age={self.max_age}: more than 0 is wanted; share={self.share}: at least 0")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
 """Reading a backup back: found in the first store that has it whole, its objects opened and held against the signed manifest."""
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -86,3 +87,13 @@ def present(found: Found) -> None:
             raise Stop(f"{found.store.url}/{key}: {f'has {there[key]} bytes' if key in there else 'is not there'}, {size} are wanted", DATA)
     for key in there.keys() - wanted.keys():
         raise Stop(f"{found.store.url}/{key}: is in no manifest", DATA, "somebody put it there: look into it")
+
+
+def same(found: Found) -> None:
+    """That every object has the very bytes that the manifest names, without opening it. Raises Stop 65 naming it, and as the store does."""
+    for part in found.manifest.objects:
+        meter = pack.Meter()
+        deque(meter.over(found.store.read(found.key(part))), maxlen=0)
+        if (meter.size, meter.sha256) != (part.size, part.sha256):
+            raise Stop(f"{found.store.url}/{found.key(part)}: {meter.size} bytes, SHA-256 {meter.sha256}, its manifest says {part.size}, "
+                       f"{part.sha256}", DATA, "it is not the object that was stored")

@@ -1,26 +1,21 @@
-"""What a backup is worth: tried from the first store whose copy is well, judged, and the signed verdict written beside each copy."""
+"""What a backup is worth: tried from the first store whose copy is well; the other copies are read and held against the manifest."""
 from __future__ import annotations
 
 import importlib
-import socket
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
-from keel import cli, expected, forms, manifest, pg_data, recover, run, signed, spool, stores
+from keel import cli, expected, forms, manifest, pg_data, recover, signed, spool, stores
 from keel.checked import Checked
-from keel.manifest import Manifest, Verdict
-from keel.phases import Phases
+from keel.manifest import Manifest
+from keel.phases import Phases, spent
 from keel.recover import Found
 from keel.settings import Settings
 from keel.signed import Signer
 from keel.stop import BUSY, CONFIG, DATA, UNAVAILABLE, Stop
-from keel.stores import Exists, Missing, Store
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from keel.stores import Missing, Store
 
 
 @dataclass(frozen=True)
@@ -103,8 +98,10 @@ def _copies(opened: Sequence[Store], env: str, ident: str, keys: Mapping[str, Si
 
 
 def carry_out(settings: Settings, trial: Trial, wanted: Wanted) -> None:
-    """Try the copies until one was read whole. Raises Stop 1 for want of disk, 69 and 78 when the trial cannot go on, or in no store."""
+    """Try the copies until one was read whole, and read the others. Raises Stop 1 for want of disk, 69 and 78 when the trial cannot go on,
+    or in no store."""
     expected.openable(settings, trial.manifest)
+    read: Found | None = None
     for copy in [c for c in trial.found if c.store.url not in trial.faults]:
         try:
             checked = _tried(settings, copy, wanted)
@@ -112,13 +109,32 @@ def carry_out(settings: Settings, trial: Trial, wanted: Wanted) -> None:
             _failed(trial, copy, _meant(copy, e))
             continue
         checked.seconds = {**trial.checked.seconds, **checked.seconds}
-        trial.checked = checked
+        trial.checked, read = checked, copy
         break
+    if wanted.level and read:
+        _compare(trial, read)
     strange = expected.strange(settings, trial.found[0], wanted.lineage)
     for text in strange if wanted.older else []:
         cli.say(f"{trial.manifest.id}: {text}, which may have come after it")
     trial.aside += [] if wanted.older else strange
     trial.aside += expected.late(settings, trial.manifest, sum(trial.checked.seconds.values()), wanted.newest)
+
+
+def _compare(trial: Trial, read: Found) -> None:
+    """Read the copies that were not tried: what was found holds for each that has the very bytes that its manifest names, and no other."""
+    for copy in [c for c in trial.found if c is not read and c.store.url not in trial.faults]:
+        began = time.monotonic()
+        try:
+            recover.same(copy)
+        except Stop as e:
+            fault = _meant(copy, e)
+            if fault.code == BUSY:
+                cli.warn(fault.message)
+                trial.found.remove(copy)
+            else:
+                _failed(trial, copy, fault)
+        else:
+            cli.say(f"{trial.manifest.id}: {copy.store.url} has the same, read in {spent(time.monotonic() - began)}")
 
 
 def _meant(copy: Found, fault: Stop) -> Stop:
@@ -159,42 +175,3 @@ def _tried(settings: Settings, copy: Found, wanted: Wanted) -> Checked:
             return pg_data.verify(settings, copy, folder, level)
         other: Checked = importlib.import_module(f"keel.{kind}_data").verify(settings, copy, folder)
         return other
-
-
-def record(settings: Settings, trial: Trial, key: Ed25519PrivateKey) -> None:
-    """Sign the verdict on each copy and write it beside it: a copy is bad when its own data is. Raises as the store does, once the others
-    have theirs."""
-    failed = []
-    for copy in trial.found:
-        wrong = trial.findings(copy.store.url)
-        said = tuple("".join(c if c.isprintable() else " " for c in line) for line in [*wrong, *trial.aside])
-        verdict = Verdict(trial.manifest.id, trial.manifest.digest, forms.text_of(datetime.now(UTC)), not wrong, trial.checked.level,
-                          trial.checked.seconds, said, socket.gethostname())
-        try:
-            _write(copy.store, settings.env, verdict, key)
-        except Stop as e:
-            failed.append(e)
-    if failed:
-        raise Stop("\n".join(e.message for e in failed), failed[0].code, failed[0].hint)
-
-
-def _write(store: Store, env: str, verdict: Verdict, key: Ed25519PrivateKey) -> None:
-    """One of the same second may be there already: then this is one of the next."""
-    while True:
-        try:
-            return manifest.write_verdict(store, env, verdict, key)
-        except Exists:
-            verdict = replace(verdict, time=forms.text_of(forms.moment(verdict.time) + timedelta(seconds=1)))
-
-
-def rehearsed(settings: Settings, ident: str, urls: Sequence[str]) -> bool:
-    """Whether this is a rehearsal; then says what would be done. In a pipe that is rehearsed the backup is not there yet."""
-    if not run.dry:
-        return False
-    try:
-        found = begin(settings, ident, urls).found
-        run.dry(f"restore {ident} from {found[0].store.url} beside everything, and write the verdict into "
-                f"{' '.join(c.store.url for c in found)}")
-    except Missing:
-        run.dry(f"restore {ident}, which is not there, beside everything")
-    return True

@@ -11,7 +11,7 @@ import pytest
 import s3server
 from faulty import Proxy
 
-from keel import age_crypt, age_keys, due, manifest, pack, recover, schema, settings, signed, stores, trial
+from keel import age_crypt, age_keys, due, inventory, manifest, pack, recover, schema, settings, signed, stores, trial, verdict
 from keel.manifest import Manifest, Verdict
 from keel.recover import Found
 from keel.stop import BUSY, CONFIG, DATA, UNAVAILABLE, Stop
@@ -68,7 +68,7 @@ class Place:
         """As restore-verify --level 1 does."""
         tried = trial.begin(self.settings, ident, ())
         trial.carry_out(self.settings, tried, trial.Wanted(level=1, lineage=LINEAGE))
-        trial.record(self.settings, tried, self.key)
+        verdict.record(self.settings, tried, self.key)
         return tried
 
     def verdicts(self, ident: str = SECOND) -> list[Verdict]:
@@ -257,6 +257,36 @@ def test_a_copy_that_is_bad_does_not_spoil_the_other(place: Place) -> None:
     assert [v.ok for v in place.verdicts()] == [False] and [v.ok for v in good] == [True]
     place.settings.values["KEEL_BACKUP_STORES"] = f"file://{place.folder / 'second'} {place.store.url}"
     assert isinstance(recover.find(place.settings, SECOND), Found)
+
+
+def test_a_copy_that_was_not_tried_is_read_all_the_same(place: Place) -> None:
+    """The other's verdict neither calls it good nor makes what was found bad in it good again."""
+    shutil.copytree(place.folder / "store", place.folder / "second")
+    second = open_folder(str(place.folder / "second"))
+    place.settings.values["KEEL_BACKUP_STORES"] = f"{place.store.url} {second.url}"
+    assert place.verify().well
+    damaged = place.folder / "second" / ENV / "objects" / SECOND / DUMP
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"X")
+    for _ in range(2):
+        tried = place.verify()
+        assert not tried.well and list(tried.faults) == [second.url] and DUMP in tried.faults[second.url].message
+    trusted = signed.trusted(place.folder / "signers")
+    assert [v.ok for v in place.verdicts()] == [True] * 3
+    said = manifest.verdicts(second, ENV, trusted)[0][SECOND]
+    assert [v.ok for v in said] == [False, False, True]
+    standing = inventory.standing(manifest.read(second, ENV, SECOND, trusted), said)
+    assert standing and not standing.ok
+
+
+def test_a_copy_that_is_pruned_while_it_is_read_has_no_verdict(place: Place) -> None:
+    shutil.copytree(place.folder / "store", place.folder / "second")
+    second = open_folder(str(place.folder / "second"))
+    place.settings.values["KEEL_BACKUP_STORES"] = f"{place.store.url} {second.url}"
+    tried = trial.begin(place.settings, SECOND, ())
+    for key in (f"{ENV}/manifests/{SECOND}", f"{ENV}/objects/{SECOND}/{DUMP}"):
+        second.delete(key)
+    trial.carry_out(place.settings, tried, trial.Wanted(level=1, lineage=LINEAGE))
+    assert tried.well and tried.code == 0 and [c.store.url for c in tried.found] == [place.store.url]
 
 
 @pytest.fixture(scope="module")
