@@ -12,6 +12,22 @@ notes() {
   find "${2:-$DISK}/development/releases/$1" -type f 2>/dev/null
 }
 
+# judged ID true|false: another verdict on it, of now.
+judged() {
+  .venv/bin/python - "$@" "$DISK" <<'PY'
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+sys.path.insert(0, "lib")
+from keel import forms, manifest, signed, store_file
+ident, ok, folder = sys.argv[1:]
+store, key = store_file.open_folder(folder), signed.load_key(Path("key"))
+digest = manifest.read(store, "development", ident, signed.trusted(Path("backup/signers"))).digest
+manifest.write_verdict(store, "development", manifest.Verdict(
+    ident, digest, forms.text_of(datetime.now(UTC)), ok == "true", 5, {"restore": 1.5}, (), "verify1"), key)
+PY
+}
+
 @test "backup-release: a note beside it, which names the manifest; then it counts; the history says so" {
   HELD=$(backup pg:3d:held)
   keel backup-release "$HELD" "the archive job ran, it is really that small"
@@ -58,6 +74,38 @@ notes() {
   done
   [ ! -e "$DISK/development/releases" ]
   [ ! -e var/development ]
+}
+
+@test "backup-release: one that is BAD counts in no case: exit 1 says why, nothing written; a newer good verdict makes way" {
+  BAD=$(backup pg:3d:held:bad)
+  before=$(lies "$DISK")
+  keel backup-release "$BAD" "looked at it"
+  exits 1
+  is stdout "$output" ""
+  has "error: $STORE: $BAD: is BAD since " "$stderr"
+  has " (events: 3 rows, 5 wanted): released or not, it would not count" "$stderr"
+  has "hint: only a restore that goes well makes it count again: restore-verify $BAD" "$stderr"
+  is left "$(lies "$DISK")" "$before"
+  [ ! -e var/development ]
+  judged "$BAD" true
+  keel backup-release "$BAD" "looked at it"
+  exits 0
+  is stdout "$output" "$BAD"
+}
+
+@test "backup-release: BAD in one store is said though it was released; the good copy in another is released" {
+  BAD=$(backup pg:3d:held:bad:released)
+  keel backup-release "$BAD" "again"
+  exits 1
+  hasnt "released already" "$stderr"
+  cp -R "$DISK" "$BATS_TEST_TMPDIR/second"
+  rm -r "$BATS_TEST_TMPDIR/second/development/"{verdicts,releases}
+  KEEL_BACKUP_STORES="$STORE file://$BATS_TEST_TMPDIR/second" keel backup-release "$BAD" "looked at it"
+  exits 1
+  is stdout "$output" ""
+  has "error: $STORE: $BAD: is BAD" "$stderr"
+  has "file://$BATS_TEST_TMPDIR/second: $BAD: released" "$stderr"
+  is notes "$(notes "$BAD" | wc -l) $(notes "$BAD" "$BATS_TEST_TMPDIR/second" | wc -l)" "1 1"
 }
 
 @test "backup-release: a store that has it not is named; in those that have it it is released" {

@@ -38,6 +38,23 @@ made() {
     "$1:to=$(grep ^age1 backup/recipients | paste -sd+)"
 }
 
+@test "docs/keys.md: without an identity nothing is restored: said once, with the command that makes one, however many backups there are" {
+  local given ids
+  bin/backup-keys make signer -q
+  mapfile -t ids < <("$CHECKOUT/.venv/bin/python" "$CHECKOUT/tests/backups.py" secrets/backup-sign.pem "$DISK" development \
+    pg:3d pg:2d pg:1d)
+  for given in "${ids[*]}" --newest "--level 0 ${ids[*]}"; do
+    # shellcheck disable=SC2086 # several words
+    keel restore-verify $given
+    exits 78
+    is stdout "$output" ""
+    is stderr "${stderr%, for what is sealed from then on*}" \
+      "restore-verify: error: $TREE/secrets/backup-identity.txt: no such file or directory
+restore-verify: hint: on a host that restores: backup-keys make identity --output FILE"
+  done
+  [ ! -e "$DISK/development/verdicts" ]
+}
+
 @test "docs/keys.md: its life of a key, from the first to the last command" {
   section "Make them"
   exits 0

@@ -172,6 +172,7 @@ databases() {
   cp whole "$file"
   exits 65
   has "database.dump.zst.age: payload: " "$stderr"
+  hasnt "came out" "$stderr"
   run ! ls file .file*
   keel restore "$GOOD" --object database.dump --output file
   exits 0

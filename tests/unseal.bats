@@ -125,6 +125,7 @@ unseal: hint: delete what came out before this: it is not to be trusted"
     try --identity key.txt
     exits 65
     [[ "$stderr" =~ ^unseal:\ error:\ (header|payload|no\ identity\ matches):\  ]]
+    is "said of what came out" "$(grep -c 'delete what came out' <<<"$stderr")" "$([ ! -s out ]; echo $?)"
   done
   cp whole sealed
   try --identity key.txt
@@ -192,6 +193,7 @@ unseal: hint: chmod 600 key.txt"
   run --separate-stderr bash -c '"$@" <sealed >/dev/full' bash bin/unseal --identity key.txt
   is status "$status" 78
   has "unseal: error: stdout: no space left on device" "$stderr"
+  hasnt hint "$stderr"
 }
 
 @test "unseal: a reader that leaves: exit 141, silent" {

@@ -253,3 +253,22 @@ ended() {
   kill -TERM -- "-$HOLDER"
   ended
 }
+
+@test "with-lock: interrupted before COMMAND is begun, it says so, and nothing of a deploy" {
+  local signal settings code
+  rm secrets/development.env
+  mkfifo -m 600 secrets/development.env # where it waits for its settings
+  for signal in "TERM 143" "INT 130"; do
+    code=0
+    bin/with-lock --backups --pipe backup 'touch ran' 2>said 3>&- &
+    HOLDER=$!
+    exec {settings}>secrets/development.env
+    kill -"${signal% *}" "$HOLDER"
+    wait "$HOLDER" || code=$?
+    HOLDER=
+    exec {settings}>&-
+    is code "$code" "${signal#* }"
+    is said "$(sed -E 's/^[^ ]+ //' said)" "with-lock: interrupted by SIG${signal% *}: COMMAND was not begun"
+  done
+  [ ! -e ran ]
+}

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 BATCH = 8  # chunks of one job; what goes in and what comes out then stay in a processor's own cache
-UNTRUSTED = "delete what came out before this: it is not to be trusted"
 Job = Callable[[], Iterable[memoryview]]  # what one returns is to be used or copied before its thread does the next
 
 
@@ -115,7 +114,7 @@ def _open(cipher: ChaCha20Poly1305, room: Room, batch: list[Chunk]) -> Iterable[
         more, wrong = _open_chunk(cipher, chunk, room.out[size:])
         size += more
         if wrong:
-            return _then(room.out[:size], Stop(f"payload: {wrong}", DATA, UNTRUSTED if size or chunk.n else ""))
+            return _then(room.out[:size], Stop(f"payload: {wrong}", DATA))
     return [room.out[:size]]
 
 

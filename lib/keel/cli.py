@@ -31,7 +31,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 SETTINGS = {"help_option_names": ["-h", "--help"]}
 BACKUPS = ("pg-backup", "redis-backup", "files-backup", "restore-verify", "restore", "backup-prune")  # none goes on where it was cut off
 LEFT = "`status` says what is live, the same command again finishes the work"
-LEFT_OF_BACKUPS = "`backups` says what is there, the same command again begins anew"
+LEFT_OF = {**dict.fromkeys(BACKUPS, "`backups` says what is there, the same command again begins anew"),
+           **dict.fromkeys(("with-lock", "with-report"), "COMMAND was not begun")}  # once it is, signals are its own
 _level = 1  # 0 quiet, 1 normal, 2 verbose
 _asked = float("-inf")  # when a signal last asked us to end
 
@@ -190,8 +191,7 @@ def _outcome(command: click.Command) -> int:
         return _end(NO, error="no answer: nothing was done")
     except Interrupted as e:
         proc.outlive(e.args[1])
-        return _end(128 + int(e.args[0]), **{f"interrupted by {signal.Signals(e.args[0]).name}":
-                                             LEFT_OF_BACKUPS if name() in BACKUPS else LEFT})
+        return _end(128 + int(e.args[0]), **{f"interrupted by {signal.Signals(e.args[0]).name}": LEFT_OF.get(name(), LEFT)})
     except BrokenPipeError as e:
         return READER_LEFT if pipe.reader_left() else _bug(e)  # another pipe or a connection is ours to handle
     except OSError as e:

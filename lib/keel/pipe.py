@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from keel import turns
 from keel.stop import CONFIG, DATA, NOTHING, READER_LEFT, Stop
 
+UNTRUSTED = "delete what came out before this: it is not to be trusted"
 PIECE = 512 * 1024  # a batch of age's chunks
 KEPT = 16 << 20  # once that was freed, malloc does not give back what is less, to get it anew for each piece (mallopt(3), M_MMAP_THRESHOLD)
 
@@ -27,12 +28,27 @@ def outgoing(jobs: Iterator[Callable[[], Iterable[memoryview]]]) -> None:
     """Write what the jobs make to stdout, in their order, while several are done at once; past Python's buffer, so that each error is seen
     while there is still an exit code to choose.
 
-    Raises Stop 78 when stdout takes no more, a silent Stop 141 when its reader left.
+    Raises Stop 78 when stdout takes no more, a silent Stop 141 when its reader left, and what the jobs raise. Where something came out by
+    then, the hint says what to do with it.
     """
     if sys.stdout is None:
         raise Stop("stdout is closed", CONFIG, "redirect it to a file or a pipe")
     bytes(KEPT)
-    turns.work_off(jobs, _write_all)
+    written = 0
+
+    def deliver(pieces: Iterable[memoryview]) -> None:
+        nonlocal written
+        for rest in pieces:
+            while rest:
+                size = _write(rest)
+                written, rest = written + size, rest[size:]
+
+    try:
+        turns.work_off(jobs, deliver)
+    except Stop as e:
+        if written and e.code != READER_LEFT:
+            e.hint = "\n".join(filter(None, [e.hint, UNTRUSTED]))
+        raise
 
 
 def reader_left() -> bool:
@@ -59,16 +75,10 @@ def _read(size: int) -> bytes:
         raise Stop(f"stdin: {(e.strerror or '').lower()}", DATA) from None
 
 
-def _write_all(pieces: Iterable[memoryview]) -> None:
-    for rest in pieces:
-        while rest:
-            rest = rest[_write(rest):]
-
-
 def _write(data: memoryview) -> int:
     try:
         return os.write(1, data)
     except BrokenPipeError:
         raise Stop("", READER_LEFT) from None
     except OSError as e:
-        raise Stop(f"stdout: {(e.strerror or '').lower()}", CONFIG, "delete what came out: it has no end") from None
+        raise Stop(f"stdout: {(e.strerror or '').lower()}", CONFIG) from None

@@ -17,8 +17,9 @@ import stat
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from keel import strict_json
 from keel.stop import CONFIG, DATA, Stop
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def verify(text: bytes | str, keys: Mapping[str, Signer], role: str, name: str) 
     except InvalidSignature:
         raise Stop(f"{name}: its signature does not verify", DATA, "it was changed after it was signed") from None
     try:
-        document = json.loads(data[:last.start()].decode(), object_pairs_hook=_once, parse_constant=_constant)
+        document = strict_json.parse(data[:last.start()].decode())
     except (ValueError, RecursionError) as e:
         raise Stop(f"{name}: is signed and not JSON: {e}", DATA) from None
     if not isinstance(document, dict):
@@ -187,15 +188,3 @@ def _bytes(text: bytes) -> bytes | None:
     except binascii.Error:
         return None
     return found if base64.b64encode(found) == text else None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose names are all different: readers differ on which of two counts (RFC 8259, 4)."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError(f"a name is there twice: {', '.join(sorted({n for n, _ in pairs if sum(n == o for o, _ in pairs) > 1}))}")
-    return found
-
-
-def _constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no number")

@@ -12,12 +12,12 @@ from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from keel import run, state, stores
+from keel import folder_lock, run, state, stores
 from keel.stop import DATA, Stop
 from keel.store_errors import of_disk
 
 CHUNK = 1 << 20
-PART, LOCK = ".part", ".locked"
+PART = ".part"
 
 
 def open_folder(path: str) -> "Folder":
@@ -82,7 +82,7 @@ class Folder:
             raise stores.Exists(self.url, key)
         self._refuse_locked(path)
         if lock_until:
-            state.write(_lock(path), f"{lock_until.astimezone(UTC):%FT%TZ}\n")
+            folder_lock.write(path, lock_until)
         if not absent:
             state.rename(temp, path)
             return
@@ -107,7 +107,7 @@ class Folder:
     def stat(self, key: str) -> stores.Object | None:
         path = self._path(key)
         with self._speaking(key):
-            return stores.Object(key, path.stat().st_size, _time(path), "", _locked(path)) if path.is_file() else None
+            return stores.Object(key, path.stat().st_size, _time(path), "", folder_lock.until(path)) if path.is_file() else None
 
     def list(self, prefix: str = "") -> Iterator[stores.Object]:
         for path in sorted(self._walk(prefix), key=self._key):
@@ -119,7 +119,7 @@ class Folder:
         path = self._path(key)
         with self._speaking(key):
             self._refuse_locked(path)
-            for gone in (path, _lock(path)):
+            for gone in (path, folder_lock.beside(path)):
                 if gone.exists():
                     state.remove(gone)
             self._tidy(path.parent)
@@ -176,7 +176,7 @@ class Folder:
             folder = folder.parent
 
     def _refuse_locked(self, path: Path) -> None:
-        until = _locked(path)
+        until = folder_lock.until(path)
         if until and until > datetime.now(UTC):
             raise stores.Locked(self.url, self._key(path), until)
 
@@ -191,19 +191,3 @@ def _unreadable(error: OSError) -> None:
 
 def _time(path: Path) -> datetime:
     return datetime.fromtimestamp(path.stat().st_mtime, UTC)
-
-
-def _lock(path: Path) -> Path:
-    return path.with_name(f".{path.name}{LOCK}")
-
-
-def _locked(path: Path) -> datetime | None:
-    """Until when, as written beside it. Raises Stop 65 when that is no time: then nobody knows, and nothing is deleted."""
-    try:
-        text = _lock(path).read_text().strip()
-    except FileNotFoundError:
-        return None
-    try:
-        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    except ValueError:
-        raise Stop(f"{_lock(path)}: is no time", DATA, "when may it be deleted? write it there as 2026-01-02T03:04:05Z") from None

@@ -100,6 +100,7 @@ cli.main(command)
 
 @pytest.mark.parametrize(("name", "left"), [
     ("migrate", "`status` says what is live, the same command again finishes the work"),
+    ("with-lock", "COMMAND was not begun"), ("with-report", "COMMAND was not begun"),
     *((name, "`backups` says what is there, the same command again begins anew") for name in cli.BACKUPS)])
 def test_an_interrupted_command_says_where_to_look_for_what_it_left(name: str, left: str) -> None:
     assert (ROOT / "bin" / name).exists()
