@@ -126,7 +126,7 @@ class Trial:
                 if self.server.newer:  # brings newer ones along
                     wrong = [w for w in wrong if w not in versions]
                 if newest:
-                    wrong += pg_compare.late(there["newest"], m.created, self.settings.seconds("KEEL_BACKUP_RPO"))
+                    self.checked.aside += pg_compare.late(there["newest"], m.created, self.settings.seconds("KEEL_BACKUP_RPO"))
                 if not any(there["rows"].values()):
                     wrong += self.emptied()
         self.checked.findings += wrong

@@ -116,7 +116,7 @@ def carry_out(settings: Settings, trial: Trial, wanted: Wanted) -> None:
     strange = expected.strange(settings, trial.found[0], wanted.lineage)
     for text in strange if wanted.older else []:
         cli.say(f"{trial.manifest.id}: {text}, which may have come after it")
-    trial.aside += [] if wanted.older else strange
+    trial.aside += [*trial.checked.aside, *([] if wanted.older else strange)]
     trial.aside += expected.late(settings, trial.manifest, sum(trial.checked.seconds.values()), wanted.newest)
 
 
