@@ -113,7 +113,7 @@ backup-prune: $(envfile) ## Which backups would go, and why; make prune deletes 
 	@backup-prune
 
 restore: $(envfile) ## Bring BACKUP= back to TO= (a database); CONFIRM= is its name again, where it holds something
-	restore "$$BACKUP" --to "$$TO" --confirm "$$CONFIRM"
+	restore "$${BACKUP:-}" --to "$${TO:-}" --confirm "$${CONFIRM:-}"
 
 backup-metrics: $(envfile) ## What the stores of backups hold, for Prometheus
 	@backup-metrics

@@ -331,3 +331,17 @@ guest() {
   is left "$(left_over)" ""
   sql "DROP DATABASE copy"
 }
+
+@test "restore: make restore: BACKUP, TO and CONFIRM reach it as they are" {
+  run --separate-stderr make -s restore ENV="$KEEL_ENV" BACKUP="$GOOD" TO="odd'; touch injected; '" </dev/null
+  exits 0
+  [ ! -e injected ]
+  sql "DROP DATABASE \"odd'; touch injected; '\""
+  run --separate-stderr make -s restore ENV="$KEEL_ENV" BACKUP="$GOOD" TO=made </dev/null
+  exits 0
+  is stdout "$output" "$GOOD"
+  run --separate-stderr make -s restore ENV="$KEEL_ENV" BACKUP="$GOOD" TO=made CONFIRM=made </dev/null
+  exits 0
+  is databases "$(databases)" "events made"
+  sql "DROP DATABASE made"
+}
