@@ -133,6 +133,11 @@ assert all(r["hint"] for r in rows if r["verdict"] == "bad"), rows' <<<"$output"
   bin/backup-keys make identity --output "$BATS_TEST_TMPDIR/two"
   keel doctor
   has "ok   recipients  2 can open backups" "$output"
+  has "ok   stores      file://$BATS_TEST_TMPDIR: is ours alone" "$output"
+  chmod 777 "$BATS_TEST_TMPDIR"
+  keel doctor
+  exits 0
+  has "warn stores      file://$BATS_TEST_TMPDIR: has mode 0777: everybody here can delete and replace what is in it; chmod go-w " "$output"
 }
 
 @test "doctor: less free disk than wanted" {

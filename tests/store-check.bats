@@ -20,14 +20,30 @@ yes list
 yes conditional-put
 yes abort
 yes delete
-yes multipart"
+yes multipart
+yes private"
   is left "$(find "$BATS_TEST_TMPDIR/disk" -mindepth 1)" ""
 }
 
 @test "store-check: --json is one object a line" {
   keel store-check --json "$STORE"
   exits 0
-  is able "$(jq -r 'select(.able) | .check' <<<"$output" | wc -l)" 7
+  is able "$(jq -r 'select(.able) | .check' <<<"$output" | wc -l)" 8
+}
+
+@test "store-check: a folder where others may delete is named with its mode, and is no NO: exit 0; with the sticky bit it is well" {
+  local mode who
+  for mode in "777 everybody here" "775 its group"; do
+    who=${mode#* } mode=${mode%% *}
+    chmod "$mode" "$BATS_TEST_TMPDIR/disk"
+    keel store-check "$STORE"
+    exits 0
+    is private "$(grep private <<<"$output")" "no   private          $STORE  has mode 0$mode: $who can delete and replace what is in it:\
+ chmod go-w $BATS_TEST_TMPDIR/disk"
+  done
+  chmod 1777 "$BATS_TEST_TMPDIR/disk"
+  keel store-check "$STORE"
+  has "yes  private" "$output"
 }
 
 @test "store-check: a folder that is not there is not made: a NO, exit 1; the others are tried" {

@@ -1,13 +1,14 @@
-"""What doctor looks at of the keys of backups, on a host that has stores for them: better by day than at night, after the work."""
-from keel import age_keys, keyring, signed
+"""What doctor looks at of the keys and folders of backups, where there are stores for them: better by day than at night, after the work."""
+from keel import age_keys, folder_owner, keyring, signed, stores
 from keel.checks import Check, ok
 from keel.settings import Settings
 from keel.stop import Stop
+from keel.store_file import Folder
 
 
 def everything(s: Settings) -> list[Check]:
-    """Who signs here and for what, and who can open; nothing where there are no stores."""
-    return [signer(s), recipients(s)] if s["KEEL_BACKUP_STORES"] else []
+    """Who signs here and for what, who can open, who can delete; nothing where there are no stores."""
+    return [signer(s), recipients(s), *folders(s)] if s["KEEL_BACKUP_STORES"] else []
 
 
 def signer(s: Settings) -> Check:
@@ -34,6 +35,18 @@ def recipients(s: Settings) -> Check:
     return ok("recipients", f"{found} can open backups") if found > 1 else Check(
         "recipients", "warn", f"{path} has one: with its identity every backup would be lost",
         "a second one, made on a machine without a network: docs/keys.md")
+
+
+def folders(s: Settings) -> list[Check]:
+    """The stores that are folders: there, and nobody else's. What a bucket is worth, store-check finds out by asking it."""
+    found = []
+    try:
+        for store in (store for store in stores.open_all(s) if isinstance(store, Folder)):
+            said, hint = folder_owner.others(store.root)
+            found.append(Check("stores", "warn", f"{store.url}: {said}", hint) if said else ok("stores", f"{store.url}: is ours alone"))
+    except Stop as e:
+        found.append(_bad("stores", e))
+    return found
 
 
 def _bad(check: str, e: Stop) -> Check:

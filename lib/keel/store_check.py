@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-from keel import multipart, stores
+from keel import folder_owner, multipart, stores
 from keel.stop import Stop
 from keel.store_errors import of_s3
+from keel.store_file import Folder
 from keel.store_s3 import Bucket
 
 SKEW = 60  # seconds; S3 itself refuses 15 minutes
@@ -56,6 +57,9 @@ def look_over(store: stores.Store) -> Iterator[Finding]:
         yield deletes
         if deletes.able:
             yield probe("multipart", True, lambda: _large(store, large))
+        if isinstance(store, Folder):
+            root = store.root
+            yield probe("private", False, lambda: folder_owner.ours_alone(root))
         if isinstance(store, Bucket):
             bucket = store
             yield probe("checksums", False, lambda: _checksums(bucket, small))

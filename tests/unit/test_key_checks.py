@@ -1,4 +1,5 @@
 """What doctor says of the keys of backups, on hosts of every kind."""
+import os
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,29 @@ def test_one_recipient_is_too_few_also_where_it_stands_twice(tmp_path: Path) -> 
         (tmp_path / "RECIPIENTS").write_text(text)
         answer = found(host(tmp_path))["recipients"]
         assert answer[0] == verdict and bool(answer[2]) == (verdict != "ok")
+
+
+@pytest.mark.parametrize(("mode", "verdict", "words"), [
+    (0o755, "ok", "is ours alone"), (0o700, "ok", "is ours alone"), (0o1777, "ok", "is ours alone"),
+    (0o777, "warn", "has mode 0777: everybody here can delete"), (0o775, "warn", "has mode 0775: its group can delete"),
+    (0o2770, "warn", "has mode 2770: its group can delete")])
+def test_a_folder_of_backups_where_others_may_delete(mode: int, verdict: str, words: str, tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    folder.mkdir()
+    folder.chmod(mode)
+    answer = found(host(tmp_path, f"file://{folder}"))["stores"]
+    assert answer[0] == verdict and words in answer[1] and answer[2] == ("" if verdict == "ok" else f"chmod go-w {folder}")
+
+
+def test_a_folder_of_backups_that_is_anothers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 4711, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    verdict, said, hint = found(host(tmp_path, f"file://{tmp_path}"))["stores"]
+    assert verdict == "warn" and "belongs to " in said and hint.startswith("chown ")
+
+
+def test_a_folder_that_is_not_there_is_bad_and_of_buckets_nothing_is_said(tmp_path: Path) -> None:
+    assert found(host(tmp_path, f"file://{tmp_path}/none"))["stores"][0] == "bad"
+    assert "stores" not in found(host(tmp_path, "s3://bucket/p"))
