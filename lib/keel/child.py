@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 
+from keel import patient
 from keel.stop import UNAVAILABLE, Stop
 
 KEPT = 64 << 10  # bytes of stderr
@@ -79,8 +80,9 @@ def _tell(pid: int, numbers: bytes, terminal: bool) -> None:
 def _show(piece: bytes) -> bool:
     """Write to stderr; whether somebody still reads there. The command goes on without a reader."""
     try:
-        while piece:
-            piece = piece[os.write(2, piece):]
+        with patient.Raw(2, "w", closefd=False) as stderr:
+            while piece:
+                piece = piece[stderr.write(piece):]
     except OSError:
         return False
     return True

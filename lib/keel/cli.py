@@ -24,7 +24,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from keel import pipe, proc, run
+from keel import patient, pipe, proc, run
 from keel.stop import BUG, CONFIG, NO, NOTHING, READER_LEFT, Stop
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -164,6 +164,7 @@ def _on_signal(number: int, _frame: object) -> None:
 
 def main(command: click.Command) -> NoReturn:
     """Run a click command and end the process with its code."""
+    sys.stderr = patient.stderr() or sys.stderr
     code = _outcome(command)
     os._exit(code)  # at once: tearing down modules and connection pools takes up to 100 ms, and the next command waits for our end
 

@@ -61,6 +61,20 @@ def test_a_command_that_closes_its_stderr_is_waited_for_and_told(tmp_path: Path)
     assert watched(tmp_path, "sh", "-c", script)[:2] == (4, "")
 
 
+def test_a_full_stderr_that_does_not_block_is_waited_for(tmp_path: Path) -> None:
+    """As a terminal that another program has made non-blocking; no line is lost, and waiting takes no processor."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    argv = [sys.executable, "-c", WATCH, tmp_path / "said", "sh", "-c", "yes line | head -n 50000 >&2; exit 3"]
+    with subprocess.Popen(argv, cwd=tmp_path, stdin=subprocess.DEVNULL, stderr=writer) as watching:
+        os.close(writer)
+        time.sleep(2)
+        with open(reader, "rb") as f:
+            assert f.read() == b"line\n" * 50000
+        _, _, used = os.wait4(watching.pid, 0)
+    assert json.loads((tmp_path / "said").read_text())[0] == 3 and used.ru_utime + used.ru_stime < 1.5
+
+
 def test_nobody_reads_our_stderr(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)

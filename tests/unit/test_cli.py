@@ -2,6 +2,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,36 @@ def lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:
         return False
+
+
+TALKING = """
+import sys
+
+sys.path.insert(0, {lib!r})
+sys.argv = ["command"]
+import click
+from keel import cli
+
+
+@click.command()
+def command():
+    for n in range(3):
+        cli.say("x" * 50000)
+    for n in range(3000):
+        cli.say(f"line {{n}}")
+
+
+cli.main(command)
+"""
+
+
+def test_a_full_stderr_that_does_not_block_is_waited_for() -> None:
+    """As a terminal that another program has made non-blocking: no line is lost, and it is no bug."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with subprocess.Popen([sys.executable, "-c", TALKING.format(lib=str(ROOT / "lib"))], stderr=writer) as talking:
+        os.close(writer)
+        time.sleep(1)
+        with open(reader) as f:
+            said = [line.partition(": ")[2] for line in f.read().splitlines()]
+    assert talking.returncode == 0 and said == ["x" * 50000] * 3 + [f"line {n}" for n in range(3000)]
