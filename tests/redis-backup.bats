@@ -270,6 +270,28 @@ own_master() {
   has "not enough memory: " "$stderr"
 }
 
+@test "redis-backup: the scratch Redis has KEEL_RESTORE_MEMORY and no more; where that is too little: exit 69, no verdict" {
+  local box trial
+  cli flushall
+  cli eval "for i = 1, 100000 do redis.call('SET', 'much:' .. i, string.rep('x', 500) .. i) end" 0
+  A=$(made --new-set)
+  KEEL_RESTORE_MEMORY=300m bin/restore-verify -q "$A" >out 3>&- &
+  trial=$!
+  until box=$(docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=tools | grep .); do kill -0 $trial; done
+  is limits "$(docker inspect -f '{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.OomScoreAdj}}' "$box")" \
+    "$((300 << 20)) $((300 << 20)) 1000"
+  wait $trial
+  rm -r "disk/$KEEL_ENV/verdicts/$A"
+  KEEL_RESTORE_MEMORY=40m keel restore-verify "$A"
+  exits 69
+  is stdout "$output" ""
+  [[ $stderr =~ "restore-verify: error: keel-$KEEL_ENV-tools-"[0-9a-f]+": out of memory: it may have 40 MiB" ]]
+  has "hint: a larger KEEL_RESTORE_MEMORY; the backup may be well" "$stderr"
+  [ ! -e "disk/$KEEL_ENV/verdicts/$A" ]
+  is "left behind" "$(left_behind)" ""
+  cli flushall
+}
+
 @test "redis-backup: a dump that takes more than Redis may use changes nothing" {
   cli eval "for i = 1, 20000 do redis.call('SET', 'much:' .. i, string.rep('x', 100) .. i) end" 0
   A=$(made --new-set)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from keel import cli, engine, host, into, pack, redis, redis_scratch, state, tools
+from keel import cli, engine, host, into, pack, redis, redis_scratch, scratch, state, tools
 from keel.checked import Checked
 from keel.phases import Phases
 from keel.recover import Found
@@ -27,18 +27,20 @@ def verify(settings: Settings, found: Found, folder: Path) -> Checked:
     host.memory(facts["used_memory"])
     with phase("download"):
         path = into.fetched(settings, found, DUMP, folder)
-    with redis_scratch.box(settings, folder) as box:
+    with redis_scratch.box(settings, folder, memory=settings.size("KEEL_RESTORE_MEMORY")) as box:
         redis_scratch.new_enough(box, facts["version"])
         checked.level = 2
         with phase("check"):
             checked.findings += _checked(box, path, facts)
         if checked.findings:
+            scratch.fed(box, "")
             return checked
         checked.level = 3
         try:
             with phase("restore"), redis_scratch.alone(box, folder, DUMP, settings.seconds("KEEL_BACKUP_RTO")) as server:
                 info = server.info()
         except Stop as e:
+            scratch.fed(box, "")
             if e.code != DATA:
                 raise
             checked.findings.append(f"{DUMP}: {e.message}")
@@ -86,13 +88,13 @@ def restore(settings: Settings, found: Found, target: str, confirm: str, folder:
                        f"--confirm {settings.env}: they are replaced, all of them, in every database")
         host.memory(2 * found.manifest.facts["used_memory"])  # both hold it for a while
         path = into.fetched(settings, found, DUMP, folder)
-        with redis_scratch.box(settings, folder, f"{settings.project}_data") as box:
+        with redis_scratch.box(settings, folder, network=f"{settings.project}_data") as box:
             redis_scratch.new_enough(box, found.manifest.facts["version"])
             wrong = _checked(box, path, found.manifest.facts)
             if wrong:
                 raise Stop("\n".join(wrong), DATA, "nothing was changed")
-            with redis_scratch.master(box, folder, DUMP, settings.seconds("KEEL_BACKUP_RTO")) as (scratch, password):
-                _copy(settings, live, scratch, password)
+            with redis_scratch.master(box, folder, DUMP, settings.seconds("KEEL_BACKUP_RTO")) as (source, password):
+                _copy(settings, live, source, password)
         _written(live, time.monotonic() + settings.seconds("KEEL_BACKUP_RTO"))
         cli.say(f"redis holds {redis.keys(live.info())} keys")
 
@@ -120,17 +122,17 @@ def _replica(live: Server, address: str, password: str) -> Iterator[None]:
         _free(live)
 
 
-def _copy(settings: Settings, live: Server, scratch: Server, password: str) -> None:
+def _copy(settings: Settings, live: Server, source: Server, password: str) -> None:
     """Let the live one copy everything from the scratch one; both hold the same afterwards. Raises Stop 1 when it does not fit, 69."""
-    there, limit = scratch.info(), int(live.info()["maxmemory"])
+    there, limit = source.info(), int(live.info()["maxmemory"])
     if limit and int(there["used_memory_dataset"]) > limit:
         raise Stop(f"the dump takes {int(there['used_memory_dataset']) >> 20} MiB, redis may use {limit >> 20} MiB: nothing was changed",
                    NO, f"a larger KEEL_REDIS_MEMORY in {settings.file}, then make up ENV={settings.env}")
-    address = engine.inspect(scratch.box)["NetworkSettings"]["Networks"][f"{settings.project}_data"]["IPAddress"]
+    address = engine.inspect(source.box)["NetworkSettings"]["Networks"][f"{settings.project}_data"]["IPAddress"]
     try:
         with _replica(live, address, password):
-            _linked(live, scratch, time.monotonic() + settings.seconds("KEEL_BACKUP_RTO"))
-            wanted, got = redis.keyspace(scratch.info()), redis.keyspace(live.info())
+            _linked(live, source, time.monotonic() + settings.seconds("KEEL_BACKUP_RTO"))
+            wanted, got = redis.keyspace(source.info()), redis.keyspace(live.info())
             if wanted != got:
                 raise Stop(f"redis has {got} as a copy, {wanted} are wanted", UNAVAILABLE)
     except Stop as e:
@@ -138,7 +140,7 @@ def _copy(settings: Settings, live: Server, scratch: Server, password: str) -> N
                    "the same command again; `logs redis` shows its own words") from None
 
 
-def _linked(live: Server, scratch: Server, end: float) -> None:
+def _linked(live: Server, source: Server, end: float) -> None:
     """Wait until it has copied everything. Raises Stop 69 when it takes too long, or one of the two ended or started anew meanwhile."""
     since = time.monotonic()
     while True:
@@ -152,7 +154,7 @@ def _linked(live: Server, scratch: Server, end: float) -> None:
         since = since if idle else now
         if now > end or now > since + STALL:
             raise Stop(f"redis does not copy: its link is {info['master_link_status']}", UNAVAILABLE)
-        scratch.ask("PING")
+        source.ask("PING")
         time.sleep(0.1)
 
 

@@ -26,8 +26,9 @@ NEVER = {"dir": "/keel", "save": '""', "appendonly": "no", "loglevel": "warning"
 
 
 @contextmanager
-def box(settings: Settings, folder: Path, network: str = "none") -> Iterator[str]:
-    """A container of the environment's pinned image, which is fetched where it is not there; `folder` is at /keel. Raises Stop 69."""
+def box(settings: Settings, folder: Path, **more: object) -> Iterator[str]:
+    """A container of the environment's pinned image, which is fetched where it is not there; `folder` is at /keel, `more` as boxes.create
+    takes it. Raises Stop 69."""
     pinned = compose.images(settings)["KEEL_IMAGE_REDIS"]
     if not images.find(pinned):
         cli.say(f"pulling {pinned}")
@@ -35,7 +36,7 @@ def box(settings: Settings, folder: Path, network: str = "none") -> Iterator[str
             run.do(["docker", "pull", "--quiet", pinned])
         except run.Failed as e:
             raise Stop(f"{pinned}: {e.said.strip()}", UNAVAILABLE, "is the registry reachable?") from None
-    with tools.container(settings, pinned, folder, network=network) as made:
+    with tools.container(settings, pinned, folder, **more) as made:
         yield made
 
 

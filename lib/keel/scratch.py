@@ -156,8 +156,9 @@ def _inside(box: str, argv: list[str]) -> tuple[int, str]:
         return 1, ""
 
 
-def fed(box: str) -> None:
-    """That the kernel ended nothing in a container for want of memory. Raises Stop 69: what failed there says nothing against a backup.
+def fed(box: str, less: str = "fewer KEEL_RESTORE_JOBS") -> None:
+    """That the kernel ended nothing in a container for want of memory. Raises Stop 69: what failed there says nothing against a backup;
+    with `less` it would take less.
 
     Source: memory.events of cgroup v2, memory.oom_control of v1; the engine's own flag where nothing runs there any more.
     """
@@ -167,9 +168,10 @@ def fed(box: str) -> None:
         said = _inside(box, ["sh", "-c", "cat /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control"])[1]
         killed = bool(re.search(r"^oom_kill [1-9]", said, re.MULTILINE))
     limit = found["HostConfig"]["Memory"] >> 20
+    more = ", or ".join(filter(None, ["a larger KEEL_RESTORE_MEMORY" if limit else "", less]))
     if killed:
         raise Stop(f"{found['Name'].lstrip('/')}: out of memory: " + (f"it may have {limit} MiB" if limit else "this host has no more"),
-                   UNAVAILABLE, f"{'a larger KEEL_RESTORE_MEMORY, or ' if limit else ''}fewer KEEL_RESTORE_JOBS; the backup may be well")
+                   UNAVAILABLE, "; ".join(filter(None, [more, "the backup may be well"])))
 
 
 def _psql(box: str, sql: str, user: str) -> None:
