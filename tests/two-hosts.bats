@@ -4,8 +4,10 @@
 setup_file() {
   load helper
   load stack
+  load backup
   stack two
   up
+  sql "CREATE TABLE events AS SELECT 1 AS id" # an empty database would be refused
 }
 
 setup() {
