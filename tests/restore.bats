@@ -330,6 +330,7 @@ guest() {
   is there "$(sql held "SELECT count(*) FROM precious")" 0
   is left "$(left_over)" ""
   sql "DROP DATABASE copy"
+  sql "DROP DATABASE held"
 }
 
 @test "restore: make restore: BACKUP, TO and CONFIRM reach it as they are" {
