@@ -24,21 +24,12 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from keel import patient, pipe, proc, run
+from keel import interrupt, patient, pipe, run
 from keel.stop import BUG, CONFIG, NO, NOTHING, READER_LEFT, Stop
 
 F = TypeVar("F", bound=Callable[..., Any])
 SETTINGS = {"help_option_names": ["-h", "--help"]}
-BACKUPS = ("pg-backup", "redis-backup", "files-backup", "restore-verify", "restore", "backup-prune")  # none goes on where it was cut off
-LEFT = "`status` says what is live, the same command again finishes the work"
-LEFT_OF = {**dict.fromkeys(BACKUPS, "`backups` says what is there, the same command again begins anew"),
-           **dict.fromkeys(("with-lock", "with-report"), "COMMAND was not begun")}  # once it is, signals are its own
 _level = 1  # 0 quiet, 1 normal, 2 verbose
-_asked = float("-inf")  # when a signal last asked us to end
-
-
-class Interrupted(BaseException):
-    """A signal asked the command to end; carries its number, and the processes of ours that it was passed on to."""
 
 
 def name() -> str:
@@ -152,16 +143,6 @@ def dry_run(f: F) -> F:
                         help="Say what would be done; change nothing.")(f)
 
 
-def _on_signal(number: int, _frame: object) -> None:
-    """Both a group and the with-lock in it may hand down one wish to end: what came a moment ago is no second one."""
-    global _asked
-    before, _asked = _asked, time.monotonic()
-    if _asked - before > 1:
-        told = proc.descendants(os.getpid())
-        proc.tell(told, number)
-        raise Interrupted(number, told)
-
-
 def main(command: click.Command) -> NoReturn:
     """Run a click command and end the process with its code."""
     sys.stderr = patient.stderr() or sys.stderr
@@ -171,8 +152,7 @@ def main(command: click.Command) -> NoReturn:
 
 def _outcome(command: click.Command) -> int:
     """The exit code; what nobody caught is a bug (70), never a verdict (1)."""
-    signal.signal(signal.SIGINT, _on_signal)
-    signal.signal(signal.SIGTERM, _on_signal)
+    interrupt.wait_for()
     try:
         with command.make_context(name(), sys.argv[1:]) as context:  # not click's own main, which makes a reader that left a 1
             code = command.invoke(context)
@@ -190,9 +170,8 @@ def _outcome(command: click.Command) -> int:
         return _end(e.exit_code, error=f"{words[:1].lower()}{words[1:]}", hint=f"{name()} --help")
     except click.Abort:
         return _end(NO, error="no answer: nothing was done")
-    except Interrupted as e:
-        proc.outlive(e.args[1])
-        return _end(128 + int(e.args[0]), **{f"interrupted by {signal.Signals(e.args[0]).name}": LEFT_OF.get(name(), LEFT)})
+    except interrupt.Interrupted as e:
+        return _end(interrupt.see_to_the_end(e), **{f"interrupted by {signal.Signals(e.args[0]).name}": interrupt.left_by(name())})
     except BrokenPipeError as e:
         return READER_LEFT if pipe.reader_left() else _bug(e)  # another pipe or a connection is ours to handle
     except OSError as e:

@@ -1,13 +1,16 @@
 """What becomes of a command that writes where nobody reads, or that is told to end."""
+import array
+import fcntl
 import os
+import select
 import subprocess
 import sys
-import time
+import termios
 from pathlib import Path
 
 import pytest
 
-from keel import cli
+from keel import interrupt
 from keel.settings import ROOT
 
 COMMAND = """
@@ -46,7 +49,7 @@ sys.path.insert(0, {lib!r})
 sys.argv = ["command"]
 import signal
 import click
-from keel import cli
+from keel import cli, interrupt
 
 
 @click.command()
@@ -54,7 +57,7 @@ def command():
     try:
         print("at work", flush=True)
         signal.pause()
-    except cli.Interrupted:
+    except interrupt.Interrupted:
         time.monotonic = lambda began=time.monotonic(): began + {later}
         print("cleaning up", flush=True)
         input()
@@ -102,7 +105,7 @@ cli.main(command)
 @pytest.mark.parametrize(("name", "left"), [
     ("migrate", "`status` says what is live, the same command again finishes the work"),
     ("with-lock", "COMMAND was not begun"), ("with-report", "COMMAND was not begun"),
-    *((name, "`backups` says what is there, the same command again begins anew") for name in cli.BACKUPS)])
+    *((name, "`backups` says what is there, the same command again begins anew") for name in interrupt.BACKUPS)])
 def test_an_interrupted_command_says_where_to_look_for_what_it_left(name: str, left: str) -> None:
     assert (ROOT / "bin" / name).exists()
     pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
@@ -144,6 +147,72 @@ def test_what_it_has_started_ends_before_it(trap: str, seconds: float, tmp_path:
         assert child.wait(30) == 143 and not lives(pid)
 
 
+LOSING = """
+import os, signal, sys
+
+sys.path.insert(0, {lib!r})
+sys.argv = ["command"]
+import click
+from keel import cli, run
+
+
+class Last:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+
+@click.command()
+def command():
+    {where}
+    run.do(["sleep", "600"])
+
+
+cli.main(command)
+"""
+
+
+@pytest.mark.parametrize("where", ["os.register_at_fork(after_in_parent=lambda: signal.raise_signal(signal.SIGTERM))", "Last()"])
+def test_a_wish_to_end_that_comes_where_python_drops_exceptions_is_not_lost(where: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", LOSING.format(lib=str(ROOT / "lib"), where=where)], stderr=subprocess.PIPE, text=True,
+                           timeout=60)
+    assert ended.returncode == 143 and len(ended.stderr.splitlines()) == 1 and " command: interrupted by SIGTERM: " in ended.stderr
+
+
+LATE = """
+import subprocess, sys, threading
+
+sys.path.insert(0, {lib!r})
+sys.argv = ["command"]
+import click
+from keel import cli, interrupt, proc
+
+told = proc.tell
+
+
+@click.command()
+def command():
+    def tell(pids, number):
+        told(pids, number)
+        proc.tell = told
+        open({pid!r}, "w").write(str(subprocess.Popen(["sleep", "600"]).pid))
+
+    proc.tell = tell
+    print("at work", flush=True)
+    threading.Event().wait()
+
+
+cli.main(command)
+"""
+
+
+def test_what_a_thread_starts_meanwhile_ends_too(tmp_path: Path) -> None:
+    script = LATE.format(lib=str(ROOT / "lib"), pid=str(tmp_path / "pid"))
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as child:
+        assert child.stdout and child.stdout.readline() == b"at work\n"
+        child.terminate()
+        assert child.wait(60) == 143 and not lives(int((tmp_path / "pid").read_text()))
+
+
 def lives(pid: int) -> bool:
     """Whether a process is there, and not only waits for somebody to see its end."""
     try:
@@ -173,13 +242,20 @@ cli.main(command)
 """
 
 
+def wait_until_full(pipe: int, size: int) -> None:
+    """Nobody reads from it, so it stays full."""
+    held = array.array("i", [0])
+    while held[0] < size - select.PIPE_BUF:  # a longer write fills what is left of it, or waits
+        fcntl.ioctl(pipe, termios.FIONREAD, held)
+
+
 def test_a_full_stderr_that_does_not_block_is_waited_for() -> None:
     """As a terminal that another program has made non-blocking: no line is lost, and it is no bug."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with subprocess.Popen([sys.executable, "-c", TALKING.format(lib=str(ROOT / "lib"))], stderr=writer) as talking:
         os.close(writer)
-        time.sleep(1)
+        wait_until_full(reader, 1 << 16)
         with open(reader) as f:
             said = [line.partition(": ")[2] for line in f.read().splitlines()]
     assert talking.returncode == 0 and said == ["x" * 50000] * 3 + [f"line {n}" for n in range(3000)]

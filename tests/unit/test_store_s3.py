@@ -19,7 +19,7 @@ import s3server
 from faulty import Fault, Proxy
 
 from keel import fan, multipart, schema, settings, store_check, store_file, store_s3, stores
-from keel.cli import Interrupted
+from keel.interrupt import Interrupted
 from keel.stop import Stop
 from keel.stores import Store
 
