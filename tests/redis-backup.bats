@@ -143,7 +143,7 @@ $KEEL_ENV/objects/$output/dump.rdb.zst.age"
 # copying: a restore into Redis that takes a while, and has begun to copy; its pid is $!.
 copying() {
   A=$(made --new-set)
-  cli config set key-load-delay 200 >/dev/null
+  cli config set key-load-delay 1000 >/dev/null
   .venv/bin/python "$CHECKOUT/tests/bring_back.py" restore "$A" redis "$KEEL_ENV" >out 2>err 3>&- &
   until [ "$(cli role | head -n 1)" = slave ]; do kill -0 $!; done
 }

@@ -135,10 +135,14 @@ def test_a_delivery_that_fails_does_not_wait_for_a_silent_producer() -> None:
 def test_a_signal_does_not_wait_for_a_silent_producer() -> None:
     """The caller waits for the end and for nothing else: what its signal handler raises comes through."""
     talks = threading.Event()
+    others = set(threading.enumerate())  # those of another test may still be ending
+
+    def at_work() -> list[threading.Thread]:
+        return [t for t in threading.enumerate() if t.name == "turn" and t not in others]
 
     def waits() -> bool:
         frame = sys._current_frames()[threading.main_thread().ident or 0]
-        return frame.f_code.co_name == "work_off" and sum(t.name == "turn" for t in threading.enumerate()) == 4
+        return frame.f_code.co_name == "work_off" and len(at_work()) == 4
 
     def jobs() -> Iterator[Callable[[], int]]:
         while not waits():
@@ -158,7 +162,7 @@ def test_a_signal_does_not_wait_for_a_silent_producer() -> None:
         assert not talks.is_set()
     finally:
         signal.signal(signal.SIGUSR1, before)
-        there = [t for t in threading.enumerate() if t.name == "turn"]
+        there = at_work()
         talks.set()
     for thread in there:
         thread.join(30)
