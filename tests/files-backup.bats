@@ -292,6 +292,21 @@ PY
   spoil "$A" config.tar "$(stored "$A" uploads.tar)"
 }
 
+@test "files-backup: damaged copies are named, and each tree is restored from the store that has it well" {
+  local two=$BATS_TEST_TMPDIR/two
+  head -c 300000 /dev/urandom >up/film
+  A=$(made --new-set)
+  cp -R disk "$two"
+  byte "$(stored "$A" uploads.tar)" -20
+  byte "$two/$(stored "$A" config.tar | cut -d / -f 2-)" -20
+  KEEL_BACKUP_STORES="file://$TREE/disk file://$two" keel restore "$A" --to "$TREE/back"
+  exits 0
+  has "restore: warning: file://$TREE/$(stored "$A" uploads.tar): payload: " "$stderr"
+  has "restore: uploads.tar: taken from file://$two, where it is well" "$stderr"
+  cmp up/film back/uploads/up/film
+  cmp compose/development.env back/config/compose/development.env
+}
+
 @test "files-backup: what a manifest says wrongly is found" {
   A=$(made --new-set)
   claim "$A" config files 3

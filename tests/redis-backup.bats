@@ -242,6 +242,27 @@ own_master() {
   spoil "$A" dump.rdb "$(stored "$B" config.tar)"
 }
 
+@test "redis-backup: a damaged copy is named, and restored is that of the next store" {
+  local id file two=$BATS_TEST_TMPDIR/two
+  cli set kept 1 >/dev/null
+  id=$(made --new-set)
+  cp -R disk "$two"
+  cli flushall >/dev/null
+  file=$(stored "$id" dump.rdb)
+  byte "$file" -20
+  local both="file://$TREE/disk file://$two"
+  KEEL_BACKUP_STORES=$both keel restore "$id" --to redis
+  exits 0
+  has "restore: warning: file://$TREE/$file: payload: " "$stderr"
+  is kept "$(cli get kept)" 1
+  KEEL_BACKUP_STORES=$both keel restore "$id" --to ./dumped
+  exits 0
+  cp "$two/${file#disk/}" "$file"
+  unpacked "$id" dump.rdb | cmp - dumped/dump.rdb
+  rm -r dumped
+  cli flushall >/dev/null
+}
+
 @test "redis-backup: what a manifest says wrongly is found; a dump of a newer Redis is not tried" {
   cli flushall
   cli set a 1

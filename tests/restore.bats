@@ -90,10 +90,45 @@ databases() {
   exits 65
   is stdout "$output" ""
   has "restore: error: file://$TREE/$file: payload: chunk 1 is damaged" "$stderr"
-  has "restore: hint: where another store has it too: --store URL; nothing was changed" "$stderr"
+  has "restore: hint: an older backup may be well: \`backups\` lists them; nothing was changed" "$stderr"
   is there "$(sql safe "SELECT count(*) FROM precious")" 0
   is databases "$(databases)" "events safe"
   is left "$(left_over)" ""
+  sql "DROP DATABASE safe"
+}
+
+@test "restore: a damaged copy is named, and the next store is asked; with --store none but that: exit 65" {
+  local file key two=$BATS_TEST_TMPDIR/two
+  cp -R disk "$two"
+  key=$(object "$GOOD" database.dump)
+  file=$two/${key#disk/}
+  local both="file://$two file://$TREE/disk"
+  printf 'X' | dd of="$file" bs=1 seek=100000 conv=notrunc status=none
+  sql "CREATE DATABASE safe"
+  sql safe "CREATE TABLE precious (n int)"
+  KEEL_BACKUP_STORES=$both keel restore "$GOOD" --to safe --confirm safe --store "file://$two"
+  exits 65
+  has "restore: hint: without --store the other stores are asked too; nothing was changed" "$stderr"
+  is there "$(sql safe "SELECT count(*) FROM precious")" 0
+  KEEL_BACKUP_STORES=$both keel restore "$GOOD" --to safe --confirm safe
+  exits 0
+  is stdout "$output" "$GOOD"
+  has "restore: warning: file://$file: payload: chunk 1 is damaged: the next store is asked" "$stderr"
+  has "restore: database.dump: taken from file://$TREE/disk, where it is well" "$stderr"
+  is rows "$(hashes safe)" "$(hashes events)"
+  KEEL_BACKUP_STORES=$both keel restore "$GOOD" --object database.dump --output dump
+  exits 0
+  bin/restore -q "$GOOD" --object database.dump --output - --store "file://$TREE/disk" | cmp - dump
+  # of what is streamed bytes may be out by then
+  KEEL_BACKUP_STORES=$both run ! --separate-stderr bin/restore "$GOOD" --object database.dump --output -
+  is code "$status" 65
+  is left "$(left_over)" ""
+  # one that is cut short is passed over before anything is read
+  truncate -s 1000 "$file"
+  KEEL_BACKUP_STORES=$both keel restore "$GOOD" --to safe --confirm safe
+  exits 0
+  has "restore: warning: file://$file: has 1000 bytes, " "$stderr"
+  rm dump
   sql "DROP DATABASE safe"
 }
 

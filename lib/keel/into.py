@@ -2,7 +2,7 @@
 import os
 from pathlib import Path
 
-from keel import progress, recover
+from keel import recover
 from keel.pack import SUFFIX
 from keel.recover import Found
 from keel.settings import Settings
@@ -25,10 +25,8 @@ def folder(target: str, confirm: str) -> Path:
 
 
 def fetched(settings: Settings, found: Found, name: str, spool: Path) -> Path:
-    """An object in the spool folder, whole and well. Raises Stop 65 naming it when it is not."""
-    part, keys = found.part(name), recover.identities(settings)
+    """An object in the spool folder, whole and well. Raises as recover.fetch does."""
+    part = found.part(name)
     path = spool / part.name.removesuffix(SUFFIX)
-    with open(path, "wb") as f:
-        for chunk in progress.over(found.content(part, keys), f"{path.name}: read", part.plain_size):
-            f.write(chunk)
+    recover.fetch(settings, found, part, path)
     return path
