@@ -116,7 +116,7 @@ class Trial:
             with self.phase("analyze"):
                 session.ask("ANALYZE")
             with self.phase("checks"):
-                there = pg.look(session, newest)
+                there = {**pg.look(session), "newest": pg.newest(box, newest, "-d", pg.named(self.name))}
                 there["roles"] = [r for r in there["roles"] if r != self.server.user]
                 versions = pg_compare.versions(m.facts, there)
                 wrong = [*pg_compare.findings(m.facts, there), *self.sequences(session), *self.schema()]
