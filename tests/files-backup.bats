@@ -269,6 +269,12 @@ PY
   exits 1
   has "$TREE/back holds 2 files and folders: nothing was changed" "$stderr"
   has "--confirm $TREE/back" "$stderr"
+  keel restore "$A" --to ./back --confirm ./back
+  exits 2
+  has "restore: hint: that is $TREE/back: is it meant?" "$stderr"
+  keel restore "$A" --to engine --confirm engine
+  exits 2
+  has "into the engine nothing is replaced" "$stderr"
   bring_back restore "$A" ./back ./back
   exits 1
   has "nothing was changed" "$stderr"

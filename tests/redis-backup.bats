@@ -180,6 +180,13 @@ ended() {
   keel restore "$id" --to redis
   exits 1
   is more "$(cli exists more)" 1
+  for target in redis ./dumped; do # also where nothing would have to be confirmed
+    keel restore "$id" --to $target --confirm out
+    exits 2
+    has "restore: error: --confirm out is not what would be replaced" "$stderr"
+  done
+  is more "$(cli exists more)" 1
+  [ ! -e dumped ]
   keel restore "$id" --to redis --confirm "$KEEL_ENV"
   exits 0
   is stdout "$output" "$id"

@@ -270,6 +270,16 @@ PY
   keel restore "$GOOD" --to template1
   exits 2
   has "template1 is PostgreSQL's own database" "$stderr"
+  for word in redis engine; do
+    keel restore "$GOOD" --to $word --confirm $word
+    exits 2
+    has "restore: error: --to $word is for a backup of " "$stderr"
+  done
+  keel restore "$GOOD" --to copy --confirm out
+  exits 2
+  has "restore: error: --confirm out is not what would be replaced" "$stderr"
+  keel restore "$GOOD" --object globals.sql --output - --confirm copy
+  exits 2
   keel restore nonsense --to copy
   exits 65
   has "'nonsense' is not a backup id" "$stderr"
