@@ -157,6 +157,28 @@ databases() {
   sql "DROP DATABASE safe"
 }
 
+@test "restore: a role that is there with other rights is named, and left as it is; no password is told" {
+  local rights="SELECT rolcreatedb, rolconnlimit, rolpassword, ARRAY(SELECT roleid::regrole::text FROM pg_auth_members
+    WHERE member = a.oid ORDER BY 1) FROM pg_authid a WHERE rolname = 'owner_of_shop'" before secret
+  sql "CREATE ROLE auditors; GRANT auditors TO owner_of_shop WITH ADMIN OPTION; ALTER ROLE owner_of_shop CREATEDB CONNECTION LIMIT 9"
+  before=$(sql "$rights")
+  keel restore "$GOOD" --to copy
+  exits 0
+  is warnings "$(grep -F warning: <<<"$stderr")" "restore: warning: the role owner_of_shop is there with other rights, and stays so: \
+here CONNECTION LIMIT 9, CREATEDB, member of auditors with ADMIN OPTION; in the backup CONNECTION LIMIT 7, NOCREATEDB"
+  is kept "$(sql "$rights")" "$before"
+  secret=$(bin/restore -q "$GOOD" --object globals.sql --output - | sed -n "s/.*PASSWORD '\\([^']*\\)'.*/\\1/p" | head -n 1)
+  [ "$secret" ]
+  hasnt "$secret" "$stderr"
+  hasnt SCRAM "$stderr"
+  sql "DROP ROLE auditors; ALTER ROLE owner_of_shop NOCREATEDB CONNECTION LIMIT 7"
+  sql "DROP DATABASE copy"
+  keel restore "$GOOD" --to copy
+  exits 0
+  hasnt warning "$stderr"
+  sql "DROP DATABASE copy"
+}
+
 @test "restore: roles that are missing are made, others keep their passwords" {
   local before
   sql "REVOKE ALL ON DATABASE events FROM \"Odd \"\"role\"; DROP ROLE \"Odd \"\"role\""
