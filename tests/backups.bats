@@ -71,7 +71,11 @@ backups: error: $STORE: development/objects/${IDS[3]}/data.zst.age: is not there
   has "restores L5 20" "$(grep -F "${IDS[3]}" <<<"$output")"
   has "OBJECTS MISSING in $STORE" "$(grep -F "${IDS[3]}" <<<"$output")"
   KEEL_BACKUP_STORES="$STORE file://$BATS_TEST_TMPDIR/second" keel backups --json
-  is json "$(jq -c '[.ok, (.missing | length)]' <<<"$output")" $'[true,0]\n[false,2]\n[false,2]\n[true,1]'
+  is json "$(jq -c '[.ok, (.missing | length), .restores]' <<<"$output")" $'[true,0,true]\n[false,2,false]\n[false,2,false]\n[true,1,true]'
+  is copies "$(jq -c '[.copies[] | [.ok, .restores]]' <<<"$output")" '[[true,true],[true,true]]
+[[false,false],[false,false]]
+[[false,false],[false,false]]
+[[false,false],[true,true]]'
 }
 
 @test "backups: a verdict that goes less far changes none; one copy that is bad is bad, whatever the other is" {
@@ -95,11 +99,34 @@ END
   keel backups
   exits 0
   has "BAD L5 20" "$output"
+  KEEL_BACKUP_STORES="$STORE file://$BATS_TEST_TMPDIR/second" keel backups
+  has "  $STORE file://$BATS_TEST_TMPDIR/second" "$output" # alike, so it is said once
   judge "$BATS_TEST_TMPDIR/second" 5
   KEEL_BACKUP_STORES="$STORE file://$BATS_TEST_TMPDIR/second" keel backups
   has "BAD L5 20" "$output"
+  has "  $STORE (BAD L5) file://$BATS_TEST_TMPDIR/second (restores L5)" "$output"
+  KEEL_BACKUP_STORES="$STORE file://$BATS_TEST_TMPDIR/second" keel backups --json
+  is json "$(jq -c '[.ok, .restores, [.copies[] | [.store, .ok, .level, .restores]], (.copies[1].verified >= .created)]' <<<"$output")" \
+    "[false,false,[[\"$STORE\",false,5,false],[\"file://$BATS_TEST_TMPDIR/second\",true,5,true]],true]"
   KEEL_BACKUP_STORES="file://$BATS_TEST_TMPDIR/second" keel backups
   has "restores L5 20" "$output"
+}
+
+@test "backups: what was only read is ok and does not restore; a copy that was never tried is told from one that was" {
+  mkdir "$BATS_TEST_TMPDIR/second"
+  A=$(backup pg:1h:young)
+  B=$(backup pg:30h:ok)
+  cp -R "$DISK/." "$BATS_TEST_TMPDIR/second"
+  rm -r "$BATS_TEST_TMPDIR/second/development/verdicts/$B"
+  KEEL_BACKUP_STORES="$STORE file://$BATS_TEST_TMPDIR/second" keel backups
+  exits 0
+  has "whole L2 20" "$(grep -F "$A" <<<"$output")"
+  has "  $STORE file://$BATS_TEST_TMPDIR/second" "$(grep -F "$A" <<<"$output")"
+  has "  $STORE (restores L5) file://$BATS_TEST_TMPDIR/second (never restored)" "$(grep -F "$B" <<<"$output")"
+  KEEL_BACKUP_STORES="$STORE file://$BATS_TEST_TMPDIR/second" keel backups --json
+  is json "$(jq -c '[.ok, .restores, [.copies[] | [.ok, .level, .verified != "", .restores]]]' <<<"$output")" \
+    '[true,false,[[true,2,true,false],[true,2,true,false]]]
+[true,true,[[true,5,true,true],[null,null,false,false]]]'
 }
 
 @test "backups: a manifest under another name is a replay: exit 65" {

@@ -269,6 +269,12 @@ PY
   exits 1
   has "$TREE/back holds 2 files and folders: nothing was changed" "$stderr"
   has "--confirm $TREE/back" "$stderr"
+  keel restore "$A" --to ./back --confirm ./back
+  exits 2
+  has "restore: hint: that is $TREE/back: is it meant?" "$stderr"
+  keel restore "$A" --to engine --confirm engine
+  exits 2
+  has "into the engine nothing is replaced" "$stderr"
   bring_back restore "$A" ./back ./back
   exits 1
   has "nothing was changed" "$stderr"
@@ -290,6 +296,21 @@ PY
   A=$(made --new-set)
   spoil "$A" uploads.tar "$(stored "$A" config.tar)"
   spoil "$A" config.tar "$(stored "$A" uploads.tar)"
+}
+
+@test "files-backup: damaged copies are named, and each tree is restored from the store that has it well" {
+  local two=$BATS_TEST_TMPDIR/two
+  head -c 300000 /dev/urandom >up/film
+  A=$(made --new-set)
+  cp -R disk "$two"
+  byte "$(stored "$A" uploads.tar)" -20
+  byte "$two/$(stored "$A" config.tar | cut -d / -f 2-)" -20
+  KEEL_BACKUP_STORES="file://$TREE/disk file://$two" keel restore "$A" --to "$TREE/back"
+  exits 0
+  has "restore: warning: file://$TREE/$(stored "$A" uploads.tar): payload: " "$stderr"
+  has "restore: uploads.tar: taken from file://$two, where it is well" "$stderr"
+  cmp up/film back/uploads/up/film
+  cmp compose/development.env back/config/compose/development.env
 }
 
 @test "files-backup: what a manifest says wrongly is found" {

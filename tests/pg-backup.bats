@@ -291,6 +291,35 @@ $KEEL_ENV/objects/$output/server.json.zst.age"
   set_env KEEL_BACKUP_STORES="file://$TREE/disk"
 }
 
+@test "pg-backup: KEEL_BACKUP_NEWEST that is no SQL, or names what is not there: exit 78 with PostgreSQL's words, nothing stored" {
+  local before newest
+  before=$(lies disk)
+  sql "INSERT INTO seats VALUES (90001, 'no time'), (90002, 'nor this') ON CONFLICT DO NOTHING" # without rows some are well
+  while IFS='|' read -r newest words; do
+    KEEL_BACKUP_NEWEST=$newest keel pg-backup
+    exits 78
+    is stdout "$output" ""
+    has "pg-backup: error: KEEL_BACKUP_NEWEST: ERROR:  " "$stderr"
+    has "$words" "$stderr"
+    hasnt pg_dump "$stderr"
+    hasnt LOCATION "$stderr"
+    nothing_left "$before"
+  done <<'END'
+SELECT max(made) FROM seatz|relation "seatz" does not exist
+SELECT max(mad) FROM seats|column "mad" does not exist
+SELEC max(made) FROM seats|syntax error at or near "max"
+SELECT max(made FROM seats|syntax error
+SELECT 'x|syntax error
+SELECT made FROM seats|more than one row returned by a subquery
+SELECT max(name) FROM seats|invalid input syntax for type timestamp
+SELECT max(id) FROM seats|cannot cast type integer to timestamp
+END
+  KEEL_BACKUP_NEWEST="SELECT max(made) FROM seats -- the newest" keel pg-backup
+  exits 0
+  is newest "$(sed '$d' "disk/$KEEL_ENV/manifests/$output" | jq -r .facts.newest)" \
+    "$(sql "SELECT to_char(max(made) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') FROM seats")"
+}
+
 @test "pg-backup: a client of another major version: exit 78 before anything is dumped" {
   rm -rf disk/*
   local pins

@@ -180,6 +180,13 @@ ended() {
   keel restore "$id" --to redis
   exits 1
   is more "$(cli exists more)" 1
+  for target in redis ./dumped; do # also where nothing would have to be confirmed
+    keel restore "$id" --to $target --confirm out
+    exits 2
+    has "restore: error: --confirm out is not what would be replaced" "$stderr"
+  done
+  is more "$(cli exists more)" 1
+  [ ! -e dumped ]
   keel restore "$id" --to redis --confirm "$KEEL_ENV"
   exits 0
   is stdout "$output" "$id"
@@ -240,6 +247,27 @@ own_master() {
   set_env KEEL_BACKUP_FILES=
   B=$(bin/files-backup -q --new-set)
   spoil "$A" dump.rdb "$(stored "$B" config.tar)"
+}
+
+@test "redis-backup: a damaged copy is named, and restored is that of the next store" {
+  local id file two=$BATS_TEST_TMPDIR/two
+  cli set kept 1 >/dev/null
+  id=$(made --new-set)
+  cp -R disk "$two"
+  cli flushall >/dev/null
+  file=$(stored "$id" dump.rdb)
+  byte "$file" -20
+  local both="file://$TREE/disk file://$two"
+  KEEL_BACKUP_STORES=$both keel restore "$id" --to redis
+  exits 0
+  has "restore: warning: file://$TREE/$file: payload: " "$stderr"
+  is kept "$(cli get kept)" 1
+  KEEL_BACKUP_STORES=$both keel restore "$id" --to ./dumped
+  exits 0
+  cp "$two/${file#disk/}" "$file"
+  unpacked "$id" dump.rdb | cmp - dumped/dump.rdb
+  rm -r dumped
+  cli flushall >/dev/null
 }
 
 @test "redis-backup: what a manifest says wrongly is found; a dump of a newer Redis is not tried" {

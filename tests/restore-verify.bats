@@ -250,6 +250,19 @@ refused() {
   has "restore-verify: error: $KEEL_ENV has no backup in file://$TREE/disk" "$stderr"
 }
 
+@test "restore-verify: --newest: one that does not verify is named and exit 65; the kind's real newest is restored all the same" {
+  local stray
+  cleared
+  stray=$(id)
+  sed "s/$GOOD/$stray/" "disk/$KEEL_ENV/manifests/$GOOD" >"disk/$KEEL_ENV/manifests/$stray"
+  keel restore-verify --newest --level 1
+  rm "disk/$KEEL_ENV/manifests/$stray"
+  exits 65
+  is stdout "$output" "$GOOD"
+  has "restore-verify: error: file://$TREE/disk: $KEEL_ENV/manifests/$stray: its signature does not verify" "$stderr"
+  is verdict "$(verdict "$GOOD" | jq -r .ok)" true
+}
+
 @test "restore-verify: --older: besides the newest an older one in its turn, which is not failed for its age or its server" {
   local first second
   cleared

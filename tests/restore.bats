@@ -90,10 +90,45 @@ databases() {
   exits 65
   is stdout "$output" ""
   has "restore: error: file://$TREE/$file: payload: chunk 1 is damaged" "$stderr"
-  has "restore: hint: where another store has it too: --store URL; nothing was changed" "$stderr"
+  has "restore: hint: an older backup may be well: \`backups\` lists them; nothing was changed" "$stderr"
   is there "$(sql safe "SELECT count(*) FROM precious")" 0
   is databases "$(databases)" "events safe"
   is left "$(left_over)" ""
+  sql "DROP DATABASE safe"
+}
+
+@test "restore: a damaged copy is named, and the next store is asked; with --store none but that: exit 65" {
+  local file key two=$BATS_TEST_TMPDIR/two
+  cp -R disk "$two"
+  key=$(object "$GOOD" database.dump)
+  file=$two/${key#disk/}
+  local both="file://$two file://$TREE/disk"
+  printf 'X' | dd of="$file" bs=1 seek=100000 conv=notrunc status=none
+  sql "CREATE DATABASE safe"
+  sql safe "CREATE TABLE precious (n int)"
+  KEEL_BACKUP_STORES=$both keel restore "$GOOD" --to safe --confirm safe --store "file://$two"
+  exits 65
+  has "restore: hint: without --store the other stores are asked too; nothing was changed" "$stderr"
+  is there "$(sql safe "SELECT count(*) FROM precious")" 0
+  KEEL_BACKUP_STORES=$both keel restore "$GOOD" --to safe --confirm safe
+  exits 0
+  is stdout "$output" "$GOOD"
+  has "restore: warning: file://$file: payload: chunk 1 is damaged: the next store is asked" "$stderr"
+  has "restore: database.dump: taken from file://$TREE/disk, where it is well" "$stderr"
+  is rows "$(hashes safe)" "$(hashes events)"
+  KEEL_BACKUP_STORES=$both keel restore "$GOOD" --object database.dump --output dump
+  exits 0
+  bin/restore -q "$GOOD" --object database.dump --output - --store "file://$TREE/disk" | cmp - dump
+  # of what is streamed bytes may be out by then
+  KEEL_BACKUP_STORES=$both run ! --separate-stderr bin/restore "$GOOD" --object database.dump --output -
+  is code "$status" 65
+  is left "$(left_over)" ""
+  # one that is cut short is passed over before anything is read
+  truncate -s 1000 "$file"
+  KEEL_BACKUP_STORES=$both keel restore "$GOOD" --to safe --confirm safe
+  exits 0
+  has "restore: warning: file://$file: has 1000 bytes, " "$stderr"
+  rm dump
   sql "DROP DATABASE safe"
 }
 
@@ -120,6 +155,28 @@ databases() {
   has "restore: error: shop.orders_new is there and was not when the backup was made" "$stderr"
   is databases "$(databases)" "events safe"
   sql "DROP DATABASE safe"
+}
+
+@test "restore: a role that is there with other rights is named, and left as it is; no password is told" {
+  local rights="SELECT rolcreatedb, rolconnlimit, rolpassword, ARRAY(SELECT roleid::regrole::text FROM pg_auth_members
+    WHERE member = a.oid ORDER BY 1) FROM pg_authid a WHERE rolname = 'owner_of_shop'" before secret
+  sql "CREATE ROLE auditors; GRANT auditors TO owner_of_shop WITH ADMIN OPTION; ALTER ROLE owner_of_shop CREATEDB CONNECTION LIMIT 9"
+  before=$(sql "$rights")
+  keel restore "$GOOD" --to copy
+  exits 0
+  is warnings "$(grep -F warning: <<<"$stderr")" "restore: warning: the role owner_of_shop is there with other rights, and stays so: \
+here CONNECTION LIMIT 9, CREATEDB, member of auditors with ADMIN OPTION; in the backup CONNECTION LIMIT 7, NOCREATEDB"
+  is kept "$(sql "$rights")" "$before"
+  secret=$(bin/restore -q "$GOOD" --object globals.sql --output - | sed -n "s/.*PASSWORD '\\([^']*\\)'.*/\\1/p" | head -n 1)
+  [ "$secret" ]
+  hasnt "$secret" "$stderr"
+  hasnt SCRAM "$stderr"
+  sql "DROP ROLE auditors; ALTER ROLE owner_of_shop NOCREATEDB CONNECTION LIMIT 7"
+  sql "DROP DATABASE copy"
+  keel restore "$GOOD" --to copy
+  exits 0
+  hasnt warning "$stderr"
+  sql "DROP DATABASE copy"
 }
 
 @test "restore: roles that are missing are made, others keep their passwords" {
@@ -235,6 +292,16 @@ PY
   keel restore "$GOOD" --to template1
   exits 2
   has "template1 is PostgreSQL's own database" "$stderr"
+  for word in redis engine; do
+    keel restore "$GOOD" --to $word --confirm $word
+    exits 2
+    has "restore: error: --to $word is for a backup of " "$stderr"
+  done
+  keel restore "$GOOD" --to copy --confirm out
+  exits 2
+  has "restore: error: --confirm out is not what would be replaced" "$stderr"
+  keel restore "$GOOD" --object globals.sql --output - --confirm copy
+  exits 2
   keel restore nonsense --to copy
   exits 65
   has "'nonsense' is not a backup id" "$stderr"

@@ -9,6 +9,10 @@ NAME = r'("(?:[^"]|"")+"|[^\s";]+)'
 ROLE = re.compile(rf"(CREATE|ALTER|COMMENT ON|SECURITY LABEL .*? ON) ROLE {NAME}", re.DOTALL)
 MEMBER = re.compile(rf"GRANT {NAME} TO {NAME}")
 GRANTOR = re.compile(rf" GRANTED BY {NAME};$")
+RIGHTS = re.compile(rf"ALTER ROLE {NAME} WITH (.*);", re.DOTALL)
+RIGHT = re.compile(r"(?:PASSWORD|VALID UNTIL) '(?:[^']|'')*'|CONNECTION LIMIT -?\d+|[A-Z]+")
+# Of a membership: INHERIT TRUE and SET TRUE are what it has anyway, and what dumps of before PostgreSQL 16 do not say.
+OPTION = re.compile(r"ADMIN OPTION|INHERIT FALSE|SET FALSE")
 SPACE = re.compile(rf"(CREATE|ALTER|COMMENT ON|SECURITY LABEL .*? ON) TABLESPACE {NAME}|(GRANT|REVOKE) [A-Z, ]+ ON TABLESPACE {NAME}",
                    re.DOTALL)
 
@@ -50,6 +54,31 @@ def missing(text: str, present: Collection[str]) -> Globals:
     """What makes the roles that a server has not, and leaves the others as they are. Who granted a membership is not kept: that role may
     not have the right there."""
     return _chosen(text, present, (), grantors=False)
+
+
+def rights(text: str) -> dict[str, set[str]]:
+    """What each role may do and which roles it is a member of, in the words of SQL; of its password nothing."""
+    found: dict[str, set[str]] = {}
+    for statement in statements(text):
+        if role := RIGHTS.fullmatch(statement):
+            found.setdefault(name(role[1]), set()).update(r for r in RIGHT.findall(role[2]) if not r.startswith("PASSWORD"))
+        elif member := MEMBER.match(statement):
+            options = OPTION.findall(GRANTOR.sub("", statement[member.end():]))
+            words = f"member of {name(member[1])}" + (f" with {', '.join(options)}" if options else "")
+            found.setdefault(name(member[2]), set()).add(words)
+    return found
+
+
+def differ(here: str, there: str) -> list[str]:
+    """What roles that both have may do here and not there, and the other way round; a sentence for each."""
+    ours, theirs = rights(here), rights(there)
+
+    def more(those: set[str], others: set[str]) -> str:
+        return ", ".join(sorted(those - others)) or "nothing else"
+
+    return [f"the role {who} is there with other rights, and stays so: here {more(ours[who], theirs[who])}; "
+            f"in the backup {more(theirs[who], ours[who])}"
+            for who in sorted(ours.keys() & theirs.keys()) if ours[who] != theirs[who]]
 
 
 def _chosen(text: str, present: Collection[str], altered: Collection[str], grantors: bool) -> Globals:

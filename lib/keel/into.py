@@ -1,12 +1,30 @@
-"""Where a restore writes files: a folder that is empty, or was confirmed by name; and objects on their way there."""
+"""Where a restore puts what it brings: what --confirm has to name; a folder that is empty, or was confirmed; objects on their way there."""
 import os
 from pathlib import Path
 
-from keel import progress, recover
+from keel import forms, recover
 from keel.pack import SUFFIX
 from keel.recover import Found
 from keel.settings import Settings
 from keel.stop import NO, USAGE, Stop
+
+WORDS = {"redis": "Redis", "engine": "files"}  # targets that no database is meant by
+
+
+def sane(settings: Settings, backup: str, target: str, confirm: str) -> None:
+    """That a backup of its kind goes there, and that `confirm`, where it is given, names what would be replaced: the database, the
+    environment of the Redis, the folder by its absolute path; the same for every kind, before anything is asked. Raises Stop 2."""
+    match = forms.ID.fullmatch(backup)
+    if not match:
+        return  # that it is no id, `recover.find` says
+    kind = match[2]
+    if kind == "pg" and target in WORDS:
+        raise Stop(f"--to {target} is for a backup of {WORDS[target]}, {backup} is one of PostgreSQL", USAGE, "--to: a database")
+    wanted = target if kind == "pg" else settings.env if (kind, target) == ("redis", "redis") else os.path.abspath(target)
+    if confirm and (kind, target) == ("files", "engine"):
+        raise Stop(f"--confirm {confirm}: into the engine nothing is replaced", USAGE, "without --confirm")
+    if confirm and confirm != wanted:
+        raise Stop(f"--confirm {confirm} is not what would be replaced", USAGE, f"that is {wanted}: is it meant?")
 
 
 def folder(target: str, confirm: str) -> Path:
@@ -25,10 +43,8 @@ def folder(target: str, confirm: str) -> Path:
 
 
 def fetched(settings: Settings, found: Found, name: str, spool: Path) -> Path:
-    """An object in the spool folder, whole and well. Raises Stop 65 naming it when it is not."""
-    part, keys = found.part(name), recover.identities(settings)
+    """An object in the spool folder, whole and well. Raises as recover.fetch does."""
+    part = found.part(name)
     path = spool / part.name.removesuffix(SUFFIX)
-    with open(path, "wb") as f:
-        for chunk in progress.over(found.content(part, keys), f"{path.name}: read", part.plain_size):
-            f.write(chunk)
+    recover.fetch(settings, found, part, path)
     return path

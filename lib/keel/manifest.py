@@ -114,10 +114,10 @@ def read(store: Store, env: str, ident: str, keys: Mapping[str, Signer]) -> Mani
     return _manifest(store.get(name), name, keys)
 
 
-def newest(store: Store, env: str, kind: str) -> str:
-    """The id of the newest backup of a kind, or nothing; told from the names alone, so that a spoiled manifest counts too."""
+def ids(store: Store, env: str, kind: str) -> list[str]:
+    """The ids of the backups of a kind, newest first; told from the names alone, so that a spoiled manifest counts too."""
     found = (ID.fullmatch(item.key.rsplit("/", 1)[-1]) for item in store.list(f"{env}/manifests/"))
-    return max((match[0] for match in found if match and match[2] == kind), default="")
+    return sorted((match[0] for match in found if match and match[2] == kind), reverse=True)
 
 
 def all_of(store: Store, env: str, keys: Mapping[str, Signer], limit: int = 0) -> tuple[list[Manifest], dict[str, Stop]]:

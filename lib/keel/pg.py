@@ -45,6 +45,11 @@ CONFIGURATION = """SELECT json_build_object(
  'hba', (SELECT coalesce(json_agg(h ORDER BY line_number), '[]') FROM pg_hba_file_rules h),
  'ident', (SELECT coalesce(json_agg(i ORDER BY line_number), '[]') FROM pg_ident_file_mappings i))"""
 
+SQLSTATE = re.compile(r":\s+([0-9A-Z]{2})[0-9A-Z]{3}: ")
+# Classes of errors that the statement is to blame for: cardinality, data, a read-only transaction, names, syntax and rights, what it raises
+# itself. Source: PostgreSQL manual, appendix A.
+FAULTS = ("0A", "21", "22", "25", "26", "2F", "34", "3D", "3F", "42", "P0")
+
 
 def pass_file(folder: Path, settings: Settings) -> None:
     """The password where libpq reads it (PGPASSFILE=/keel/pgpass): in no argv and no environment."""
@@ -102,15 +107,34 @@ class Session:
         counted = (f"SELECT json_build_object('n', (SELECT count(*) FROM {name}))" for name in tables)
         return {name: int(self.one(sql)["n"]) for name, sql in zip(tables, counted, strict=True)}
 
-    def newest(self, sql: str) -> str:
-        """The time that KEEL_BACKUP_NEWEST answers, as UTC text; nothing where there is no row."""
-        return "".join(self.ask(f"SELECT to_char(({sql})::timestamptz AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"))
 
-
-def look(session: Session, newest: str) -> dict[str, Any]:
+def look(session: Session) -> dict[str, Any]:
     """What the database of a session holds: facts of a manifest, compared after a restore; rows are counted exactly."""
-    return {"database": session.one(DATABASE), **session.one(CONTENT), "rows": session.rows(),
-            "newest": session.newest(newest) if newest else ""}
+    return {"database": session.one(DATABASE), **session.one(CONTENT), "rows": session.rows()}
+
+
+def newest(where: str, sql: str, *options: str) -> str:
+    """The time that KEEL_BACKUP_NEWEST answers, as UTC text; nothing where there is no row, or no such setting. `options` come before it,
+    as -d NAME or -c STATEMENT.
+
+    It is a person's SQL: a psql of its own sends it as it is (-c), as an open quote would keep a Session waiting for its end. Raises
+    Stop 78 with PostgreSQL's own words where it is at fault, 69 where PostgreSQL is.
+    """
+    if not sql:
+        return ""
+    text = f"SELECT to_char(({sql}\n)::timestamptz AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
+    psql = tools.Program(where, ["psql", "-XAtqw", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", *options, "-c", text])
+    try:
+        assert psql.process.stdout
+        answer = psql.process.stdout.read().decode().strip()
+        if psql.process.wait() == 0:
+            return answer
+    finally:
+        psql.stop()
+    said = "\n".join(line for line in psql.said().splitlines() if not line.startswith("LOCATION:"))
+    if (state := SQLSTATE.search(said)) and state[1] in FAULTS:
+        raise Stop(f"KEEL_BACKUP_NEWEST: {said}", CONFIG, "a SELECT of one time is wanted, as SELECT max(created_at) FROM events")
+    raise Stop(f"PostgreSQL: {said or 'psql ended'}", UNAVAILABLE, "its own words stand above")
 
 
 def same_major(server: dict[str, Any], client: str) -> None:

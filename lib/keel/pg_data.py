@@ -3,7 +3,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from keel import cli, engine, globals, host, manifest, pg, pg_compare, progress, recover, scratch, signed, state, tools
+from keel import cli, engine, globals, host, manifest, pg, pg_compare, recover, scratch, signed, state, tools
 from keel.checked import Checked
 from keel.manifest import Manifest
 from keel.pack import SUFFIX
@@ -38,14 +38,11 @@ def enough(settings: Settings, found: Manifest) -> None:
 
 
 def fetch(settings: Settings, found: Found, folder: Path) -> None:
-    """Every object of a backup in a folder, as it was before it was packed. Raises Stop 65 naming one that is not whole and well."""
-    keys = recover.identities(settings)
+    """Every object of a backup in a folder, as it was before it was packed. Raises as recover.fetch does."""
     for part in found.manifest.objects:
         path = folder / part.name.removesuffix(SUFFIX)
-        with open(path, "wb") as f:
-            path.chmod(0o644)  # the server has a user of its own; the folder above is closed to others
-            for chunk in progress.over(found.content(part, keys), f"{part.name}: read", part.plain_size):
-                f.write(chunk)
+        recover.fetch(settings, found, part, path)
+        path.chmod(0o644)  # the server has a user of its own; the folder above is closed to others
 
 
 def verify(settings: Settings, found: Found, folder: Path, level: int = 5) -> Checked:
@@ -119,7 +116,7 @@ class Trial:
             with self.phase("analyze"):
                 session.ask("ANALYZE")
             with self.phase("checks"):
-                there = pg.look(session, newest)
+                there = {**pg.look(session), "newest": pg.newest(box, newest, "-d", pg.named(self.name))}
                 there["roles"] = [r for r in there["roles"] if r != self.server.user]
                 versions = pg_compare.versions(m.facts, there)
                 wrong = [*pg_compare.findings(m.facts, there), *self.sequences(session), *self.schema()]

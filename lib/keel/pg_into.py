@@ -130,15 +130,20 @@ class Work:
             raise Stop(f"{self.found.manifest.id}: {said}", NO, "the half-made database was dropped; what was there is as before")
 
     def _roles(self) -> list[str]:
-        """Make the roles that are missing; what to say to pg_restore of tablespaces."""
+        """Make the roles that are missing, say which others have other rights; what to say to pg_restore of tablespaces."""
         with pg.Session(self.box) as session:
             present = session.one("SELECT json_agg(rolname) FROM pg_roles")
             spaces = session.one("SELECT json_agg(spcname) FROM pg_tablespace")
-        roles = globals.missing((self.folder / pg_data.ROLES).read_text(), present)
+        backup = (self.folder / pg_data.ROLES).read_text()
+        roles = globals.missing(backup, present)
         if roles.roles:
             state.write(self.folder / "roles.sql", roles.sql)
             self._run("psql", "-Xqw", "-v", "ON_ERROR_STOP=1", "--single-transaction", "--file=/keel/roles.sql")
             cli.say(f"made the roles {', '.join(roles.roles)}" + ("" if self.found.manifest.facts["passwords"] else ", without passwords"))
+        # After that: a role that was there may be a member of one that was not.
+        here = tools.ask(self.box, ["pg_dumpall", "--roles-only", "--no-role-passwords", "--no-password"])
+        for text in globals.differ(here, backup):
+            cli.warn(text)
         absent = sorted(set(roles.tablespaces) - set(spaces))
         if absent:
             cli.say(f"there is no tablespace {', '.join(absent)}: all goes into the database's own")

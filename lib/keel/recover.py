@@ -1,10 +1,14 @@
-"""Reading a backup back: found in the first store that has it whole, its objects opened and held against the signed manifest."""
+"""Reading a backup back: found in the first store that has it whole, its objects opened and held against the signed manifest.
+
+A copy that turns out to be damaged while it is read is named, and the object is taken from the next store.
+"""
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 
-from keel import age_keys, forms, keyring, manifest, pack, run, signed, store_as_of, stores
+from keel import age_keys, cli, forms, keyring, manifest, pack, progress, run, signed, store_as_of, stores
 from keel.age_keys import Identity
 from keel.manifest import Manifest, Part
 from keel.settings import Settings
@@ -14,10 +18,13 @@ from keel.stores import Missing, Store
 
 @dataclass(frozen=True)
 class Found:
-    """A backup whose manifest was signed by somebody we trust, and the store that has it."""
+    """A backup whose manifest was signed by somebody we trust, the store that has it, the others that may be asked for its objects, and
+    what was wrong in those that were passed over."""
 
     manifest: Manifest
     store: Store
+    others: tuple[Store, ...] = ()
+    passed: tuple[Stop, ...] = ()
 
     def part(self, name: str) -> Part:
         """One of its objects, as `database.dump` or with its suffix. Raises Stop 65 naming those there are."""
@@ -36,13 +43,44 @@ class Found:
         yield from pack.unpacked(self.store.read(self.key(part)), part, identities, f"{self.store.url}/{self.key(part)}")
 
 
-def opened(settings: Settings, found: Found, name: str) -> Iterator[bytes]:
-    """One object as it was; the only one where none is named. Raises Stop 2 where there are several, and as content does."""
+def wanted(found: Found, name: str) -> Part:
+    """The object with a name; the only one where none is named. Raises Stop 2 where there are several, 65 where there is none such."""
     parts = found.manifest.objects
     if not name and len(parts) > 1:
         raise Stop(f"{found.manifest.id} has several objects", USAGE,
                    f"--object {'|'.join(p.name.removesuffix(pack.SUFFIX) for p in parts)}")
-    return found.content(found.part(name) if name else parts[0], identities(settings))
+    return found.part(name) if name else parts[0]
+
+
+def elsewhere(found: Found, urls: Sequence[str]) -> str:
+    """What is left to do when no store that was asked has a well copy; `urls` are those that somebody named."""
+    if urls:
+        return "without --store the other stores are asked too"
+    return "no other store has it" if found.others else "an older backup may be well: `backups` lists them"
+
+
+def fetch(settings: Settings, found: Found, part: Part, path: Path) -> None:
+    """Write one object as it was into a file, from the first store that has it whole and well: whoever has it, the bytes are held against
+    the manifest that was found. Says what is wrong with a copy before it asks the next store.
+
+    Raises Stop when no store has it so: 65, or 69 or 78 where a store did not answer or let us in, which may have it.
+    """
+    keys, faults, name = identities(settings), list[Stop](), part.name.removesuffix(pack.SUFFIX)
+    for store in (found.store, *found.others):
+        try:
+            with open(path, "wb") as f:
+                for chunk in progress.over(replace(found, store=store).content(part, keys), f"{name}: read", part.plain_size):
+                    f.write(chunk)
+            if faults:
+                cli.say(f"{name}: taken from {store.url}, where it is well")
+            return
+        except Stop as e:
+            if not e.message.startswith(store.url):  # not about this copy
+                raise
+            faults.append(e)
+            if len(faults) <= len(found.others):
+                cli.warn(f"{e.message}: the next store is asked")
+    raise Stop("\n".join(e.message for e in faults), max(e.code for e in faults), faults[0].hint)
 
 
 def rehearsed(found: Found, where: str) -> bool:
@@ -66,9 +104,10 @@ def find(settings: Settings, ident: str, urls: Sequence[str] = (), as_of: dateti
         raise Stop(f"{ident!r} is not a backup id", DATA, "an id looks like 20260102T031500Z-pg-1a2b3c4d; `backups` lists them")
     keys = signed.trusted(settings.path("KEEL_BACKUP_SIGNERS"))
     faults: list[Stop] = []
-    for store in store_as_of.all_of(stores.open_all(settings, urls), as_of):
+    opened = store_as_of.all_of(stores.open_all(settings, urls), as_of)
+    for store in opened:
         try:
-            found = Found(manifest.read(store, settings.env, ident, keys), store)
+            found = Found(manifest.read(store, settings.env, ident, keys), store, tuple(s for s in opened if s is not store), tuple(faults))
             present(found)
             return found
         except Stop as e:

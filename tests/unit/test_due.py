@@ -9,7 +9,7 @@ import pytest
 
 from keel import due, forms, manifest, schema, settings, signed
 from keel.manifest import Verdict
-from keel.stop import NO, UNAVAILABLE, Stop
+from keel.stop import DATA, NO, UNAVAILABLE, Stop
 from keel.store_file import Folder, open_folder
 
 ENV = "production"
@@ -100,6 +100,35 @@ def test_a_verdict_on_another_manifest_of_that_id_is_none_on_this(place: Place) 
         store.delete(f"{ENV}/manifests/{one}")
         manifest.write(store, dataclasses.replace(m, host="db2", digest=""), place.key)
     assert place.older(2) == [one, two]
+
+
+def test_one_that_does_not_verify_is_named_and_the_real_newest_has_its_turn(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    spoiled, alien, new, old, redis = place.make("pg:1h:spoiled", "pg:2h:alien", "pg:3h:ok", "pg:30d:spoiled", "redis:1h")
+    turns = due.Due(place.settings)
+    assert turns.newest() == [new, redis] and turns.code == DATA
+    assert list(turns.older(5, [new, redis])) == []
+    said = capsys.readouterr().err
+    for store in place.stores:
+        for ident, wrong in ((spoiled, "its signature does not verify"), (alien, "signed by ")):
+            assert said.count(f"error: {store.url}: {ENV}/manifests/{ident}: {wrong}") == 1
+            assert f"warning: {store.url}: {ENV}/manifests/{ident}" not in said, "it is said once"
+        assert f"warning: {store.url}: {ENV}/manifests/{old}: " in said, "an older one is not in the way"
+
+
+def test_one_that_verifies_in_another_store_is_the_newest(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is wrong with the other copy its trial finds."""
+    new, _ = place.make("pg:1h:ok", "pg:3h:ok")
+    path = place.folder / "one" / ENV / "manifests" / new
+    path.write_text(path.read_text().replace("db1", "db2"))
+    turns = due.Due(place.settings)
+    assert turns.newest() == [new] and turns.code == 0 and capsys.readouterr().err == ""
+
+
+def test_none_that_verifies_is_not_none(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    (spoiled,) = place.make("pg:1h:spoiled")
+    with pytest.raises(Stop, match="none of its backups verifies") as stop:
+        due.Due(place.settings).newest()
+    assert stop.value.code == DATA and spoiled in capsys.readouterr().err
 
 
 AWAY = "s3://bucket/p?endpoint=http://127.0.0.1:9"  # nobody listens there

@@ -49,6 +49,29 @@ def test_only_the_roles_that_are_missing() -> None:
     assert globals.missing(DUMP, ["events", "reader", 'Odd "role']).roles == ()
 
 
+def test_rights_are_words_without_passwords() -> None:
+    text = """ALTER ROLE app WITH NOSUPERUSER LOGIN CONNECTION LIMIT 3 PASSWORD 'md5 LOGIN; ''x' VALID UNTIL '2027-01-01 00:00:00+00';
+ALTER ROLE app SET search_path TO 'shop';
+GRANT reader TO app WITH ADMIN OPTION, INHERIT FALSE GRANTED BY "SET FALSE";
+GRANT writer TO app WITH INHERIT TRUE GRANTED BY events;
+"""
+    assert globals.rights(text) == {"app": {
+        "NOSUPERUSER", "LOGIN", "CONNECTION LIMIT 3", "VALID UNTIL '2027-01-01 00:00:00+00'",
+        "member of reader with ADMIN OPTION, INHERIT FALSE", "member of writer"}}
+
+
+def test_only_roles_that_both_have_and_that_differ_are_told() -> None:
+    assert globals.differ(DUMP, DUMP) == [], "the control"
+    here = DUMP.replace("NOSUPERUSER PASSWORD 'it''s'", "SUPERUSER PASSWORD 'new'")
+    here = here.replace("events GRANTED", "events WITH ADMIN OPTION GRANTED")
+    assert globals.differ(here, DUMP) == [
+        'the role Odd "role is there with other rights, and stays so: here SUPERUSER; in the backup NOSUPERUSER',
+        "the role events is there with other rights, and stays so: here member of reader with ADMIN OPTION; in the backup member of reader"]
+    older = DUMP.replace(", INHERIT TRUE", "").replace(" GRANTED BY events", "").replace("SCRAM", "md5")
+    assert globals.differ(older, DUMP) == [], "dumps of before PostgreSQL 16, another grantor, another password"
+    assert globals.differ("ALTER ROLE extra WITH LOGIN;\n", DUMP) == []
+
+
 @pytest.mark.parametrize("written, meant", [("reader", "reader"), ('"Odd ""role"', 'Odd "role'), ('"a.b"', "a.b")])
 def test_names(written: str, meant: str) -> None:
     assert globals.name(written) == meant

@@ -304,8 +304,8 @@ def test_an_id_is_later_than_the_newest(store: Folder) -> None:
         manifest.write(store, numbered(n), KEY)
     manifest.write(store, numbered(5, "redis"), KEY)
     store.put(f"production/manifests/{numbered(3).id}", b"spoiled", absent=True)
-    newest = manifest.newest(store, "production", "pg")
-    assert newest == numbered(3).id and manifest.newest(store, "production", "files") == ""
+    newest, *others = manifest.ids(store, "production", "pg")
+    assert newest == numbered(3).id and others == [numbered(2).id, numbered(0).id] and manifest.ids(store, "production", "files") == []
     assert manifest.after(numbered(4).id, newest) == numbered(4).id and manifest.after(ID, "") == ID
     same = f"{newest[:16]}-pg-ffffffff"
     for ident in (same, numbered(2).id):
