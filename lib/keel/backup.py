@@ -121,18 +121,23 @@ def _previous(looks: list[Inventory], kind: str) -> str:
 
 
 def _too_small(making: Making) -> str:
-    """Why a person must look at it first: it is much smaller than its good predecessors, in the objects that it has; or nothing."""
+    """Why a person must look at it first: it is much smaller than its good predecessors, in the objects that it has; or nothing.
+
+    Where a person released one that was held, its size is accepted: it is the first predecessor, and one is enough.
+    """
     names = {p.name for p in making.parts}
     good = {b.id for look in making.looks for b in look.backups if b.good and not b.held}
-    sizes = {m.id: sum(p.plain_size for p in m.objects if p.name in names) for look in making.looks for m in look.manifests
+    those = {m.id: m for look in making.looks for m in look.manifests
              if (m.kind, m.lineage) == (making.kind, making.lineage) and m.id in good}
-    last = [sizes[i] for i in sorted(sizes)[-COMPARED:]]
-    if len(last) < FEWEST:
+    released = max((i for i, m in those.items() if m.held), default="")
+    last = [sum(p.plain_size for p in those[i].objects if p.name in names) for i in sorted(those) if i >= released][-COMPARED:]
+    if len(last) < FEWEST and not released:
         return ""
     size, usual, least = sum(p.plain_size for p in making.parts), statistics.median(last), making.settings.number("KEEL_BACKUP_HOLD_BELOW")
     if size * 100 >= usual * least:
         return ""
-    return f"{size} bytes, less than {least} % of the {usual:.0f} that its {len(last)} predecessors had"
+    many = f"{len(last)} predecessors" if len(last) > 1 else "predecessor"
+    return f"{size} bytes, less than {least} % of the {usual:.0f} that its {many} had"
 
 
 def _all_failed(making: Making) -> Stop:
