@@ -40,6 +40,7 @@ class Making:
     lock_until: str
     parts: list[Part] = field(default_factory=list)
     failed: dict[str, Stop] = field(default_factory=dict)
+    releases: bool = False  # whether our own key may also release what is held
 
     def stores(self) -> list[Store]:
         """Those that have got everything so far."""
@@ -97,7 +98,8 @@ def begin(settings: Settings, kind: str, lineage: str, set_id: str = "") -> Maki
             failed[store.url] = e
     ident = manifest.new_id(kind, now)
     period, until = _period(looks, kind, lineage, settings, now)
-    making = Making(settings, ident, kind, set_id or manifest.new_set(now), lineage, looks, key, recipients, period, until, failed=failed)
+    making = Making(settings, ident, kind, set_id or manifest.new_set(now), lineage, looks, key, recipients, period, until, failed=failed,
+                    releases=signed.RELEASE in trusted[signed.public(key)].roles)
     if not looks:
         raise _all_failed(making)
     for look in looks:
@@ -160,5 +162,6 @@ def verdict(making: Making, made: Manifest) -> tuple[list[str], int]:
     said += [f"error: {made.id} is not in {url}: {e.message}" for url, e in making.failed.items()]
     if made.held:
         said.append(f'error: {made.id} is held: {made.held}')
-        said.append(f'hint: look into it; then backup-release {made.id} "REASON"')
+        said.append("hint: look into it; then " + (f'backup-release {made.id} "REASON"' if making.releases else
+                    f'backup-release --key FILE {made.id} "REASON", with the key of an operator (role=release): docs/keys.md'))
     return said, UNAVAILABLE if making.failed else NO if made.held else 0

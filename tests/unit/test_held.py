@@ -130,9 +130,8 @@ def night(store: Folder, day: int, size: int) -> Manifest:
     ident = f"202601{day:02}T031500Z-pg-1a2b3c4d"
     store.put(f"production/objects/{ident}/data.age", b"1234567")
     look = inventory.look(store, "production", KEYS)
-    made = making.Making(s, ident, "pg", "20260102T031500Z-5e6f7a8b", "7001", [look], KEY, [], "daily", "",
-                         [Part("data.age", 7, DIGEST, size, DIGEST)])
-    return made.finish({})
+    return making.Making(s, ident, "pg", "20260102T031500Z-5e6f7a8b", "7001", [look], KEY, [], "daily", "",
+                         [Part("data.age", 7, DIGEST, size, DIGEST)]).finish({})
 
 
 def test_the_size_of_a_released_backup_is_accepted(store: Folder) -> None:
