@@ -1,5 +1,4 @@
 """Stores: keys and URLs, the plan of the parts, one stream into several stores."""
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,7 +100,7 @@ def test_two_stores_are_two(one: str, two: str) -> None:
 def test_what_would_be_refused_is_said_without_a_look_at_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "config").write_text(f"[profile p]\ncredential_process = touch {tmp_path}/asked\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    monkeypatch.setattr(socket, "socket", None)  # as whoever would ask for the machine's role finds out
+    monkeypatch.setattr("botocore.credentials.CredentialResolver.load_credentials", None)  # as whoever looks for any finds out
     s = some_settings(KEEL_BACKUP_STORES="s3://b/p s3://b/q?profile=p backup file:dir s3:///x "
                       "s3://b/r?endpoint=nonsense s3://b/s?profile=q")
     assert [line.partition(": ")[::2] for line in stores.faults(s)] == [
