@@ -67,7 +67,7 @@ def folders(s: Settings) -> list[Check]:
             said, hint = folder_owner.others(store.root)
             found.append(Check("stores", "warn", f"{store.url}: {said}", hint) if said else ok("stores", f"{store.url}: is ours alone"))
     except Stop as e:
-        found.append(_bad("stores", e))
+        found += [_bad("stores", Stop(fault, e.code, e.hint)) for fault in e.message.split("\n")]
     return found
 
 

@@ -89,3 +89,9 @@ def test_a_folder_of_backups_that_is_anothers(tmp_path: Path, monkeypatch: pytes
 def test_a_folder_that_is_not_there_is_bad_and_of_buckets_nothing_is_said(tmp_path: Path) -> None:
     assert found(host(tmp_path, f"file://{tmp_path}/none"))["stores"][0] == "bad"
     assert "stores" not in found(host(tmp_path, "s3://bucket/p"))
+
+
+def test_stores_that_cannot_be_one_have_a_line_each(tmp_path: Path) -> None:
+    said = [c.said for c in key_checks.folders(host(tmp_path, f"ftp://h/d file://{tmp_path} file://{tmp_path}/"))]
+    twice = f"file://{tmp_path}/: is there twice, also as file://{tmp_path}"
+    assert said == ["ftp://h/d: file:///DIR or s3://BUCKET/PREFIX is wanted", twice]
