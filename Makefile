@@ -88,7 +88,7 @@ cert: $(envfile) ## Write a certificate of a local authority (development, tests
 
 backup: $(envfile) ## Back up PostgreSQL, Redis and files, and restore that beside everything
 	$(at_the_end); with-report backup -- \
-		with-lock --backups --pipe backup 'pg-backup | redis-backup | files-backup | restore-verify'
+		with-lock --backups --pipe backup 'pg-backup --restored-here | redis-backup | files-backup | restore-verify'
 
 backup-only: $(envfile) ## The same on a server that must not be able to open its backups; another host runs restore-verify
 	$(at_the_end); with-report backup -- \

@@ -154,6 +154,15 @@ near() {
   has "evenkeel_backup_store_up env=development store=s3://b/p (2) 0" "$SAMPLES"
 }
 
+@test "backup-metrics: one store under two names: both are there, exit 78 says it" {
+  ln -s "$DISK" "$BATS_TEST_TMPDIR/link"
+  KEEL_BACKUP_STORES="$STORE file://$BATS_TEST_TMPDIR/link" keel backup-metrics
+  exits 78
+  has "error: file://$BATS_TEST_TMPDIR/link: is there twice, also as $STORE" "$stderr"
+  SAMPLES=$(parsed)
+  is up "$(value evenkeel_backup_store_up "store=file://$BATS_TEST_TMPDIR/link")" 1
+}
+
 @test "backup-metrics: labels are escaped" {
   mkdir "$BATS_TEST_TMPDIR/a\\b\"c"
   KEEL_BACKUP_STORES="file://$BATS_TEST_TMPDIR/a\\b\"c" keel backup-metrics

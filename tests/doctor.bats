@@ -140,6 +140,23 @@ assert all(r["hint"] for r in rows if r["verdict"] == "bad"), rows' <<<"$output"
   has "warn stores      file://$BATS_TEST_TMPDIR: has mode 0777: everybody here can delete and replace what is in it; chmod go-w " "$output"
 }
 
+@test "doctor: a host that only restores needs no certificate, ports or plug-ins, and an identity" {
+  use_host
+  listen
+  set_env "KEEL_HTTPS_PORT=$port" "KEEL_BACKUP_STORES=file://$BATS_TEST_TMPDIR" KEEL_REPLICAS=9000
+  bin/backup-keys make signer --role verify
+  keel doctor
+  exits 1
+  has "bad  signer      $TREE/secrets/backup-identity.txt: no such file or directory; on a host that restores: backup-keys make identity" \
+    "$output"
+  bin/backup-keys make identity --output secrets/backup-identity.txt
+  keel doctor
+  exits 0
+  has "ok   signer      $TREE/secrets/backup-sign.pem: enough for make restore-verify" "$output"
+  has "ok   memory      limit 1.0 GiB of " "$output"
+  for check in certificate ports compose buildx; do is "$check" "$(line "$check")" ""; done
+}
+
 @test "doctor: less free disk than wanted" {
   use_host
   set_env KEEL_MIN_FREE_DISK=9000t

@@ -165,6 +165,26 @@ env-check: hint: edit compose/development.env or secrets/development.env; compos
   has "min_age=0:00:00" "$stderr"
 }
 
+@test "env-check: stores that no command could open, and one that is there twice: each by name, exit 78" {
+  some_secrets
+  mkdir disk
+  ln -s disk link
+  set_env KEEL_BACKUP_STORES="ftp://host/dir ./disk s3://b/p?endpoint=nonsense s3://u:hunter2@b/p file://$TREE/disk file://$TREE/link/"
+  KEEL_KEEP_NEWEST=1 keel env-check
+  exits 78
+  is stdout "$output" ""
+  has "error: KEEL_BACKUP_STORES: ftp://host/dir: file:///DIR or s3://BUCKET/PREFIX is wanted" "$stderr"
+  has "error: KEEL_BACKUP_STORES: ./disk: file:///DIR or s3://BUCKET/PREFIX is wanted" "$stderr"
+  has "error: KEEL_BACKUP_STORES: s3://b/p: invalid endpoint: nonsense" "$stderr"
+  has "error: KEEL_BACKUP_STORES: s3://b/p: credentials do not belong into a URL" "$stderr"
+  has "error: KEEL_BACKUP_STORES: file://$TREE/link/: is there twice, also as file://$TREE/disk" "$stderr"
+  has "newest=1: at least 3 is wanted" "$stderr"
+  hasnt hunter2 "$stderr"
+  set_env KEEL_BACKUP_STORES="file://$TREE/gone s3://b/p s3://b/q?endpoint=http://127.0.0.1:9"
+  keel env-check
+  exits 0
+}
+
 @test "env-check: an argument is a usage error" {
   keel env-check production
   exits 2

@@ -239,7 +239,7 @@ $KEEL_ENV/objects/$output/server.json.zst.age"
 }
 
 @test "pg-backup: much smaller than its predecessors: exit 1, printed, and held for a person" {
-  rm -r disk/*
+  rm -rf disk/*
   for _ in 1 2 3; do
     bin/pg-backup -q
   done
@@ -251,6 +251,17 @@ $KEEL_ENV/objects/$output/server.json.zst.age"
   has "less than 50 % of the" "$stderr"
   has "hint: look into it; then backup-release $output \"REASON\"" "$stderr"
   is held "$(sed '$d' "disk/$KEEL_ENV/manifests/$output" | jq '.held != ""')" true
+  # The key of a server makes backups and releases none: the hint is what can be typed.
+  cp backup/signers all.signers
+  sed -i '/ tests$/s/ tests$/ role=backup tests/' backup/signers
+  keel pg-backup
+  exits 1
+  has "hint: look into it; then backup-release --key FILE $output \"REASON\", with the key of an operator (role=release)" "$stderr"
+  KEEL_BACKUP_SIGN_KEY=$BATS_TEST_TMPDIR/operator.pem bin/backup-keys make signer --role release -q
+  bin/backup-release -q --key "$BATS_TEST_TMPDIR/operator.pem" "$output" "we moved house" >/dev/null
+  keel pg-backup
+  exits 0
+  mv all.signers backup/signers
   KEEL_BACKUP_HOLD_BELOW=0 keel pg-backup
   exits 0
 }

@@ -59,7 +59,7 @@ nightly() {
   done < <(jobs_of backup/crontab)
   # The commands of a pipe start in any order.
   is called "$(sed 's/ $//' called | sort)" 'files-backup  production locked
-pg-backup  production locked
+pg-backup --restored-here production locked
 redis-backup  production locked
 restore-verify  production locked
 restore-verify --newest --older 3 --level 5 production'

@@ -44,11 +44,21 @@ kinds() {
   (cd "$other" && bin/backup-keys make identity --output secrets/backup-identity.txt && bin/backup-keys make signer --role verify)
   cp "$other/backup/"* backup/
 
-  target backup # the wrong one here: what it made is there, and restore-verify at its end may not
+  target backup # the wrong one here: restore-verify at its end may not, which is known before anything is dumped
   exits 2
+  is kinds "$(kinds)" ""
+  is stored "$(find disk -type f)" ""
   has "its line in KEEL_BACKUP_SIGNERS says role=backup: what it signs for verify would not count" "$stderr"
   has "a server that is to restore nothing runs make backup-only" "$stderr"
   has "backup] Error 78" "$stderr"
+
+  sed -i '/ db1, since 2026$/s/ role=backup / /' backup/signers # the right to sign, and still no identity
+  target backup
+  exits 2
+  is stored "$(find disk -type f)" ""
+  has "pg-backup: error: $TREE/secrets/backup-identity.txt: no such file or directory" "$stderr"
+  has "a server that only makes backups needs none, with make backup-only" "$stderr"
+  cp "$other/backup/signers" backup/
 
   target backup-only
   exits 0

@@ -40,6 +40,7 @@ class Making:
     lock_until: str
     parts: list[Part] = field(default_factory=list)
     failed: dict[str, Stop] = field(default_factory=dict)
+    releases: bool = False  # whether our own key may also release what is held
 
     def stores(self) -> list[Store]:
         """Those that have got everything so far."""
@@ -97,7 +98,8 @@ def begin(settings: Settings, kind: str, lineage: str, set_id: str = "") -> Maki
             failed[store.url] = e
     ident = manifest.new_id(kind, now)
     period, until = _period(looks, kind, lineage, settings, now)
-    making = Making(settings, ident, kind, set_id or manifest.new_set(now), lineage, looks, key, recipients, period, until, failed=failed)
+    making = Making(settings, ident, kind, set_id or manifest.new_set(now), lineage, looks, key, recipients, period, until, failed=failed,
+                    releases=signed.RELEASE in trusted[signed.public(key)].roles)
     if not looks:
         raise _all_failed(making)
     for look in looks:
@@ -121,18 +123,23 @@ def _previous(looks: list[Inventory], kind: str) -> str:
 
 
 def _too_small(making: Making) -> str:
-    """Why a person must look at it first: it is much smaller than its good predecessors, in the objects that it has; or nothing."""
+    """Why a person must look at it first: it is much smaller than its good predecessors, in the objects that it has; or nothing.
+
+    Where a person released one that was held, its size is accepted: it is the first predecessor, and one is enough.
+    """
     names = {p.name for p in making.parts}
     good = {b.id for look in making.looks for b in look.backups if b.good and not b.held}
-    sizes = {m.id: sum(p.plain_size for p in m.objects if p.name in names) for look in making.looks for m in look.manifests
+    those = {m.id: m for look in making.looks for m in look.manifests
              if (m.kind, m.lineage) == (making.kind, making.lineage) and m.id in good}
-    last = [sizes[i] for i in sorted(sizes)[-COMPARED:]]
-    if len(last) < FEWEST:
+    released = max((i for i, m in those.items() if m.held), default="")
+    last = [sum(p.plain_size for p in those[i].objects if p.name in names) for i in sorted(those) if i >= released][-COMPARED:]
+    if len(last) < FEWEST and not released:
         return ""
     size, usual, least = sum(p.plain_size for p in making.parts), statistics.median(last), making.settings.number("KEEL_BACKUP_HOLD_BELOW")
     if size * 100 >= usual * least:
         return ""
-    return f"{size} bytes, less than {least} % of the {usual:.0f} that its {len(last)} predecessors had"
+    many = f"{len(last)} predecessors" if len(last) > 1 else "predecessor"
+    return f"{size} bytes, less than {least} % of the {usual:.0f} that its {many} had"
 
 
 def _all_failed(making: Making) -> Stop:
@@ -155,5 +162,6 @@ def verdict(making: Making, made: Manifest) -> tuple[list[str], int]:
     said += [f"error: {made.id} is not in {url}: {e.message}" for url, e in making.failed.items()]
     if made.held:
         said.append(f'error: {made.id} is held: {made.held}')
-        said.append(f'hint: look into it; then backup-release {made.id} "REASON"')
+        said.append("hint: look into it; then " + (f'backup-release {made.id} "REASON"' if making.releases else
+                    f'backup-release --key FILE {made.id} "REASON", with the key of an operator (role=release): docs/keys.md'))
     return said, UNAVAILABLE if making.failed else NO if made.held else 0

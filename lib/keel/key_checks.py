@@ -1,5 +1,7 @@
 """What doctor looks at of the keys and folders of backups, where there are stores for them: better by day than at night, after the work."""
-from keel import age_keys, folder_owner, keyring, signed, stores
+from typing import Any
+
+from keel import age_keys, checks, folder_owner, keyring, recover, signed, stores
 from keel.checks import Check, ok
 from keel.settings import Settings
 from keel.stop import Stop
@@ -11,18 +13,38 @@ def everything(s: Settings) -> list[Check]:
     return [signer(s), recipients(s), *folders(s)] if s["KEEL_BACKUP_STORES"] else []
 
 
+def only_restores(s: Settings) -> bool:
+    """Whether this is a host that restores what another one makes: its key may sign verdicts, and no backup. Where anything is wrong with
+    the key it is not, and `signer` says what."""
+    try:
+        if not s["KEEL_BACKUP_STORES"]:
+            return False
+        key, listed = signed.load_key(s.path("KEEL_BACKUP_SIGN_KEY")), signed.trusted(s.path("KEEL_BACKUP_SIGNERS"))
+    except Stop:
+        return False
+    found = listed.get(signed.public(key))
+    return found is not None and signed.VERIFY in found.roles and signed.BACKUP not in found.roles
+
+
+def memory(s: Settings, facts: dict[str, Any]) -> list[Check]:
+    """On a host that only restores: what a scratch server may take, for nothing else runs there."""
+    limit, there = s.size("KEEL_RESTORE_MEMORY"), checks.total(facts)
+    said = f"limit {checks.gib(limit)} of {checks.gib(there)} (this host only restores: no proxy, ports or plug-ins are looked at)"
+    return [ok("memory", said) if limit <= there else Check("memory", "warn", said, "lower KEEL_RESTORE_MEMORY, or add memory")]
+
+
 def signer(s: Settings) -> Check:
     """The key of this host: there, listed, and in a role that some target of the night can use."""
-    path, opens = s.path("KEEL_BACKUP_SIGN_KEY"), s.path("KEEL_BACKUP_IDENTITY").exists()
+    path, opens, restores = s.path("KEEL_BACKUP_SIGN_KEY"), s.path("KEEL_BACKUP_IDENTITY").exists(), only_restores(s)
     try:
         key, listed = signed.load_key(path), signed.trusted(s.path("KEEL_BACKUP_SIGNERS"))
-        found = listed.get(signed.public(key))
-        restores = opens and found is not None and signed.VERIFY in found.roles
-        makes = found is not None and signed.BACKUP in found.roles
-        signed.able(path, key, listed, signed.VERIFY if restores and not makes else signed.BACKUP)
+        signed.able(path, key, listed, signed.VERIFY if restores else signed.BACKUP)
+        if restores:
+            recover.identities(s)
     except Stop as e:
         return _bad("signer", e)
-    return ok("signer", f"{path}: enough for make {'restore-verify' if not makes else 'backup' if restores else 'backup-only'}")
+    both = opens and signed.VERIFY in listed[signed.public(key)].roles
+    return ok("signer", f"{path}: enough for make {'restore-verify' if restores else 'backup' if both else 'backup-only'}")
 
 
 def recipients(s: Settings) -> Check:
@@ -45,7 +67,7 @@ def folders(s: Settings) -> list[Check]:
             said, hint = folder_owner.others(store.root)
             found.append(Check("stores", "warn", f"{store.url}: {said}", hint) if said else ok("stores", f"{store.url}: is ours alone"))
     except Stop as e:
-        found.append(_bad("stores", e))
+        found += [_bad("stores", Stop(fault, e.code, e.hint)) for fault in e.message.split("\n")]
     return found
 
 

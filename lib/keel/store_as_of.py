@@ -40,6 +40,10 @@ class Past:
     def url(self) -> str:
         return self.store.url
 
+    @property
+    def place(self) -> tuple[str, ...]:
+        return self.store.place
+
     def read(self, key: str, version: str = "") -> Iterator[bytes]:
         yield from self.store.read(key, version or self._there(key).version)
 

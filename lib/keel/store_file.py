@@ -32,6 +32,10 @@ class Folder:
         self.root = root
         self.url = f"file://{root}"
 
+    @property
+    def place(self) -> tuple[str, ...]:
+        return (os.path.realpath(self.root),)
+
     def put(self, key: str, data: bytes, *, absent: bool = False, lock_until: datetime | None = None) -> bool:
         self.upload(key, iter([data]), lock_until=lock_until, absent=absent)
         return True

@@ -1,7 +1,5 @@
-"""A store that is a bucket, by boto3: S3 and what speaks like it.
+"""A store that is a bucket, by boto3 (s3_client): S3 and what speaks like it.
 
-Credentials: the profile of the URL (?profile=NAME, in AWS's shared files), else AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
-AWS_SESSION_TOKEN, else what boto3 finds (AWS_PROFILE, the role of the machine).
 Only single deletes: DeleteObjects differs between providers.
 """
 from collections.abc import Iterator, Mapping
@@ -10,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from keel import multipart, run, stores
+from keel import multipart, run, s3_client, stores
 from keel.settings import Settings
-from keel.stop import CONFIG, DATA, UNAVAILABLE, Stop
+from keel.stop import DATA, UNAVAILABLE, Stop
 from keel.store_errors import of_s3
 
 CHUNK = 1 << 20
@@ -32,6 +30,10 @@ class Bucket:
     @property
     def url(self) -> str:
         return f"s3://{self.name}/{self.prefix}".rstrip("/")
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        return (*s3_client.address(self.client.meta.endpoint_url), self.name, self.prefix)
 
     def put(self, key: str, data: bytes, *, absent: bool = False, lock_until: datetime | None = None) -> bool:
         if self._rehearsed("write", key):
@@ -173,28 +175,7 @@ class Bucket:
 
 def open_bucket(settings: Settings, name: str, prefix: str, words: Mapping[str, str]) -> Bucket:
     """The store in that bucket; `words` of its URL win over KEEL_S3_*. Raises Stop 78; nothing is asked of the server yet."""
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError
-
     url = f"s3://{name}/{prefix}".rstrip("/")
     stores.checked(prefix or "none")
-    endpoint = words.get("endpoint", settings["KEEL_S3_ENDPOINT"])
-    parts, lock, style = (words.get(w, settings[f"KEEL_S3_{w.upper()}"]) for w in ("parts", "lock", "style"))
-    for word, value in (("parts", parts), ("lock", lock), ("style", style)):
-        fault = settings.variables[f"KEEL_S3_{word.upper()}"].fault(value)
-        if fault:
-            raise Stop(f"{url}: {word} {fault}", CONFIG)
-    keys = {} if "profile" in words else {
-        "aws_access_key_id": settings["AWS_ACCESS_KEY_ID"] or None, "aws_secret_access_key": settings["AWS_SECRET_ACCESS_KEY"] or None,
-        "aws_session_token": settings["AWS_SESSION_TOKEN"] or None}
-    checksums: Any = "when_required" if endpoint else "when_supported"  # AWS knows them all, others may not
-    try:
-        session = boto3.Session(profile_name=words.get("profile"), region_name=words.get("region", settings["KEEL_S3_REGION"]) or None)
-        client = session.client("s3", endpoint_url=endpoint or None, **keys, config=Config(
-            signature_version="s3v4", connect_timeout=10, read_timeout=settings.seconds("KEEL_S3_TIMEOUT"), tcp_keepalive=True,
-            retries={"mode": "standard", "total_max_attempts": settings.number("KEEL_S3_ATTEMPTS")}, s3={"addressing_style": style},
-            max_pool_connections=stores.AT_ONCE, request_checksum_calculation=checksums, response_checksum_validation=checksums))
-    except (BotoCoreError, ValueError) as e:
-        raise Stop(f"{url}: {str(e).lower().rstrip('.')}", CONFIG, "KEEL_S3_ENDPOINT, or ?endpoint=URL&region=NAME&profile=NAME") from None
-    return Bucket(name, prefix, client, int(parts), lock)
+    parts, lock = (s3_client.word(settings, url, words, w) for w in ("parts", "lock"))
+    return Bucket(name, prefix, s3_client.connected(settings, url, words), int(parts), lock)

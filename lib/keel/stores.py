@@ -3,7 +3,7 @@
 A store is a folder (file:///dir) or a bucket (s3://bucket/prefix?endpoint=…&region=…&profile=…). Keys are relative to it.
 """
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -66,6 +66,10 @@ class Store(Protocol):
     def url(self) -> str:
         """The store's URL without what stands after the `?`."""
 
+    @property
+    def place(self) -> tuple[str, ...]:
+        """Where it really is: equal for two names of one folder, or of one bucket's prefix."""
+
     def put(self, key: str, data: bytes, *, absent: bool = False, lock_until: datetime | None = None) -> bool:
         """Write a small object, whole or not at all; `absent`: only where there is none, else Exists.
 
@@ -121,16 +125,38 @@ def open_all(settings: Settings, urls: Sequence[str] = ()) -> list[Store]:
     wanted = list(urls) or settings["KEEL_BACKUP_STORES"].split()
     if not wanted:
         raise Stop("KEEL_BACKUP_STORES is empty: there is no store", CONFIG, "KEEL_BACKUP_STORES=file:///DIR or s3://BUCKET/PREFIX")
-    opened: list[Store] = []
-    faults = [f"{shown(url)}: is there twice" for url in sorted({u for u in wanted if wanted.count(u) > 1})]
-    for url in wanted:
-        try:
-            opened.append(open_one(settings, url))
-        except Stop as e:
-            faults.append(e.message)
+    opened, faults = _opened(settings, wanted)
     if faults:
         raise Stop("\n".join(faults), CONFIG, "file:///DIR or s3://BUCKET/PREFIX?endpoint=URL&region=NAME&profile=NAME")
     return opened
+
+
+def faults(settings: Settings) -> list[str]:
+    """What open_all would refuse of KEEL_BACKUP_STORES; nothing where that is empty. Asks no network: credentials are not looked for."""
+    return _opened(settings, settings["KEEL_BACKUP_STORES"].split(), {"nobody": ""})[1]
+
+
+def twice(opened: Sequence[tuple[str, Store]]) -> list[str]:
+    """Which of these URLs name a store that one before them names: two copies on one disk would count as two."""
+    first: dict[tuple[str, ...], str] = {}
+    found = []
+    for url, store in opened:
+        name, other = shown(url), first.get(store.place)
+        if other is not None:
+            found.append(f"{name}: is there twice" + (f", also as {other}" if other != name else ""))
+        first.setdefault(store.place, name)
+    return found
+
+
+def _opened(settings: Settings, urls: Sequence[str], also: Mapping[str, str] | None = None) -> tuple[list[Store], list[str]]:
+    """The stores that can be opened, and what is wrong with the others, and with all of them together."""
+    opened, faults = [], []
+    for url in urls:
+        try:
+            opened.append((url, open_one(settings, url, also)))
+        except Stop as e:
+            faults.append(e.message)
+    return [store for _, store in opened], [*faults, *twice(opened)]
 
 
 def shown(url: str) -> str:
@@ -139,11 +165,11 @@ def shown(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return f"{'s3' if url.startswith('s3:') else 'file' if url.startswith('file:') else ''}://…"
-    return f"{parts.scheme}://{parts.hostname or ''}{parts.path.rpartition('@')[2]}"
+    return f"{f'{parts.scheme}://' if parts.scheme else ''}{parts.hostname or ''}{parts.path.rpartition('@')[2]}"
 
 
-def open_one(settings: Settings, url: str) -> Store:
-    """The store with this URL; nothing is asked of the store yet. Raises Stop 78."""
+def open_one(settings: Settings, url: str, also: Mapping[str, str] | None = None) -> Store:
+    """The store with this URL; nothing is asked of the store yet; `also` are words for s3_client besides its own. Raises Stop 78."""
     from keel import store_file, store_s3
 
     name = shown(url)
@@ -160,5 +186,5 @@ def open_one(settings: Settings, url: str) -> Store:
         unknown = sorted(set(words) - set(WORDS))
         if unknown:
             raise Stop(f"{name}: {unknown[0]} is unknown: {', '.join(WORDS)} may stand after the ?", CONFIG)
-        return store_s3.open_bucket(settings, parts.netloc, parts.path.strip("/"), words)
+        return store_s3.open_bucket(settings, parts.netloc, parts.path.strip("/"), {**words, **(also or {})})
     raise Stop(f"{name}: file:///DIR or s3://BUCKET/PREFIX is wanted", CONFIG)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from keel import forms, manifest
+from keel import forms, manifest, recover, signed
 from keel.manifest import Verdict
 from keel.settings import Settings
 from keel.stop import Stop
@@ -15,6 +15,15 @@ from keel.trial import Trial
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+
+def signer(settings: Settings) -> Ed25519PrivateKey:
+    """The key with which this host may sign verdicts, where it can also open what it is to try. Raises Stop 78: before the work."""
+    path = settings.path("KEEL_BACKUP_SIGN_KEY")
+    key = signed.load_key(path)
+    signed.able(path, key, signed.trusted(settings.path("KEEL_BACKUP_SIGNERS")), signed.VERIFY)
+    recover.identities(settings)
+    return key
 
 
 def record(settings: Settings, trial: Trial, key: Ed25519PrivateKey) -> None:

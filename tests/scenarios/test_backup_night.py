@@ -11,7 +11,7 @@ from s3server import ADMIN, Server
 from keel import age_crypt, signed
 from scenarios.platform import Platform
 
-PIPE = "pg-backup | redis-backup | files-backup | restore-verify"
+PIPE = "pg-backup --restored-here | redis-backup | files-backup | restore-verify"
 BIG = "CREATE TABLE big AS SELECT g id, md5(g::text) || md5('x' || g) || md5('y' || g) t FROM generate_series(1, 400000) g"
 QUICK = {"KEEL_S3_TIMEOUT": "3s", "KEEL_S3_ATTEMPTS": "2"}
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from keel import forms, held, inventory, keep, manifest, signed
+from keel import backup as making
+from keel import forms, held, inventory, keep, manifest, schema, settings, signed
 from keel.held import Release
 from keel.manifest import Manifest, Part
 from keel.stop import DATA, Stop
@@ -121,3 +122,35 @@ def test_a_note_that_outlives_its_backup_is_a_leftover_and_no_backup(store: Fold
     assert [(b.id, b.complete) for b in found.backups] == [(ID, False)]
     inventory.remove(found, ID)
     assert not list(store.list("production/"))
+
+
+def night(store: Folder, day: int, size: int) -> Manifest:
+    """The backup of that day, of so many bytes, as pg-backup makes it."""
+    s = settings.Settings("production", {}, {}, schema.load(settings.ROOT / "compose" / "example.env"))
+    ident = f"202601{day:02}T031500Z-pg-1a2b3c4d"
+    store.put(f"production/objects/{ident}/data.age", b"1234567")
+    look = inventory.look(store, "production", KEYS)
+    return making.Making(s, ident, "pg", "20260102T031500Z-5e6f7a8b", "7001", [look], KEY, [], "daily", "",
+                         [Part("data.age", 7, DIGEST, size, DIGEST)]).finish({})
+
+
+def test_the_size_of_a_released_backup_is_accepted(store: Folder) -> None:
+    for day in range(1, 8):
+        assert not night(store, day, 1000).held
+    first, second = night(store, 8, 100), night(store, 9, 100)
+    assert first.held == second.held == "100 bytes, less than 50 % of the 1000 that its 7 predecessors had"
+    held.write(store, "production", dataclasses.replace(NOTE, backup=second.id, manifest=second.digest), KEY)
+    assert not night(store, 10, 100).held
+    assert night(store, 11, 40).held == "40 bytes, less than 50 % of the 100 that its 2 predecessors had"
+
+
+def test_from_the_first_night_after_a_release_its_size_is_what_counts(store: Folder) -> None:
+    for day in range(1, 8):
+        night(store, day, 1000)
+    small = night(store, 8, 100)
+    note = dataclasses.replace(NOTE, backup=small.id, manifest=small.digest)
+    held.write(store, "production", note, KEY)
+    assert night(store, 9, 40).held == "40 bytes, less than 50 % of the 100 that its predecessor had"
+    manifest.write_verdict(store, "production", manifest.Verdict(small.id, small.digest, "2026-01-09T08:00:00Z", False, 5, {}, ("bad",),
+                                                                 "db1"), KEY)
+    assert night(store, 10, 100).held == "100 bytes, less than 50 % of the 1000 that its 7 predecessors had"

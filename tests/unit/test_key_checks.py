@@ -31,14 +31,23 @@ def test_what_is_missing_is_bad_and_the_hint_makes_it(tmp_path: Path) -> None:
     (["backup"], False, "ok", "make backup-only"), (["backup"], True, "ok", "make backup-only"),
     (["backup", "verify"], False, "ok", "make backup-only"), (["backup", "verify"], True, "ok", "make backup"),
     ([], True, "ok", "make backup"),
-    (["verify"], True, "ok", "make restore-verify"), (["verify"], False, "bad", "for backup would not count"),
+    (["verify"], True, "ok", "make restore-verify"), (["verify"], False, "bad", "IDENTITY: no such file or directory"),
     (["release"], True, "bad", "for backup would not count")])
 def test_which_target_the_key_of_this_host_is_enough_for(roles: list[str], opens: bool, verdict: str, words: str, tmp_path: Path) -> None:
     keyring.new_signer(tmp_path / "SIGN_KEY", tmp_path / "SIGNERS", "db1", roles)
     if opens:
-        (tmp_path / "IDENTITY").touch()
+        (tmp_path / "IDENTITY").write_text(keyring.identity_text()[0])
+        (tmp_path / "IDENTITY").chmod(0o600)
     answer = found(host(tmp_path))["signer"]
     assert answer[0] == verdict and answer[1].endswith(words)
+
+
+@pytest.mark.parametrize(("roles", "only"), [(["verify"], True), (["verify", "release"], True), (["backup", "verify"], False),
+                                             (["backup"], False), ([], False), (["release"], False)])
+def test_a_host_that_only_restores_is_known_by_the_role_of_its_key(roles: list[str], only: bool, tmp_path: Path) -> None:
+    assert not key_checks.only_restores(host(tmp_path))
+    keyring.new_signer(tmp_path / "SIGN_KEY", tmp_path / "SIGNERS", "x", roles)
+    assert key_checks.only_restores(host(tmp_path)) == only and not key_checks.only_restores(host(tmp_path, ""))
 
 
 def test_a_key_that_no_list_has_is_bad(tmp_path: Path) -> None:
@@ -80,3 +89,9 @@ def test_a_folder_of_backups_that_is_anothers(tmp_path: Path, monkeypatch: pytes
 def test_a_folder_that_is_not_there_is_bad_and_of_buckets_nothing_is_said(tmp_path: Path) -> None:
     assert found(host(tmp_path, f"file://{tmp_path}/none"))["stores"][0] == "bad"
     assert "stores" not in found(host(tmp_path, "s3://bucket/p"))
+
+
+def test_stores_that_cannot_be_one_have_a_line_each(tmp_path: Path) -> None:
+    said = [c.said for c in key_checks.folders(host(tmp_path, f"ftp://h/d file://{tmp_path} file://{tmp_path}/"))]
+    twice = f"file://{tmp_path}/: is there twice, also as file://{tmp_path}"
+    assert said == ["ftp://h/d: file:///DIR or s3://BUCKET/PREFIX is wanted", twice]

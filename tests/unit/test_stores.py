@@ -70,9 +70,43 @@ def test_urls_that_are_refused(url: str, tmp_path: Path, monkeypatch: pytest.Mon
     assert e.value.code == 78 and "u:p" not in e.value.message
 
 
-def test_a_store_that_is_named_twice() -> None:
-    with pytest.raises(Stop, match="twice"):
-        stores.open_all(some_settings(KEEL_BACKUP_STORES="s3://b/p s3://b/p"))
+@pytest.mark.parametrize(("one", "two"), [
+    ("s3://b/p", "s3://b/p"), ("s3://b/p", "s3://b/p/"), ("s3://b/p", "s3://b/p?region=eu-central-1"),
+    ("s3://b/p", "s3://b/p?endpoint=https://s3.eu-central-1.amazonaws.com"),
+    ("s3://b/p?endpoint=https://S3.example.org", "s3://b/p?endpoint=https://s3.example.org:443/&parts=1000"),
+    ("file:///disk", "file:///disk"), ("file:///disk", "file:///disk/"), ("file:///disk", "file:///disk/a/.."),
+    ("file:///disk/a", "file:///link")])
+def test_a_store_that_is_named_twice(one: str, two: str, tmp_path: Path) -> None:
+    (tmp_path / "disk" / "a").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("disk/a")
+    urls = [u.replace("file:///", f"file://{tmp_path}/") for u in (one, two)]
+    s = some_settings(KEEL_BACKUP_STORES=" ".join(urls), AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x")
+    said = f"{stores.shown(urls[1])}: is there twice"
+    also = f", also as {stores.shown(urls[0])}" if stores.shown(urls[0]) != stores.shown(urls[1]) else ""
+    with pytest.raises(Stop) as e:
+        stores.open_all(s)
+    assert (e.value.code, e.value.message) == (78, said + also) and stores.faults(s) == [said + also]
+
+
+@pytest.mark.parametrize(("one", "two"), [
+    ("s3://b/p", "s3://b/q"), ("s3://b/p", "s3://c/p"), ("s3://b/p", "s3://b/p?endpoint=https://s3.example.org"),
+    ("s3://b/p?endpoint=http://h:9", "s3://b/p?endpoint=http://h:8"), ("s3://b/p?endpoint=http://h/a", "s3://b/p?endpoint=http://h/b"),
+    ("file:///disk", "file:///disk/a"), ("file:///gone", "file:///gone2")])
+def test_two_stores_are_two(one: str, two: str) -> None:
+    s = some_settings(KEEL_BACKUP_STORES=f"{one} {two}", AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x")
+    assert len(stores.open_all(s)) == 2 and stores.faults(s) == []
+
+
+def test_what_would_be_refused_is_said_without_a_look_at_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config").write_text(f"[profile p]\ncredential_process = touch {tmp_path}/asked\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setattr("botocore.credentials.CredentialResolver.load_credentials", None)  # as whoever looks for any finds out
+    s = some_settings(KEEL_BACKUP_STORES="s3://b/p s3://b/q?profile=p backup file:dir s3:///x "
+                      "s3://b/r?endpoint=nonsense s3://b/s?profile=q")
+    assert [line.partition(": ")[::2] for line in stores.faults(s)] == [
+        *((name, "file:///DIR or s3://BUCKET/PREFIX is wanted") for name in ("backup", "file://dir", "s3:///x")),
+        ("s3://b/r", "invalid endpoint: nonsense"), ("s3://b/s", "the config profile (q) could not be found")]
+    assert stores.faults(some_settings()) == [] and not (tmp_path / "asked").exists()
 
 
 @pytest.mark.parametrize(("url", "shown"), [

@@ -1,0 +1,87 @@
+"""What doctor looks at where releases are built and served: plug-ins, the proxy's ports and certificate, the memory of all containers."""
+from typing import Any
+
+from keel import checks, compose, engine, proc, run, settings, tls
+from keel.checks import Check, Subject, ok
+from keel.settings import Settings
+from keel.stop import Stop
+
+COMPOSE = (2, 30)  # pre_stop and post_start hooks
+
+
+def plugins(_s: Settings, _facts: dict[str, Any]) -> list[Check]:
+    """Those of the docker client."""
+    return [plugin("compose", ["docker", "compose", "version", "--short"], COMPOSE),
+            plugin("buildx", ["docker", "buildx", "version"], (0, 0))]
+
+
+def plugin(name: str, argv: list[str], wanted: tuple[int, int]) -> Check:
+    """A plug-in of the docker client: there, and new enough."""
+    hint = f"install docker-{name}-plugin {checks.dotted(wanted) if wanted > (0, 0) else ''}".strip() + "; make setup does for a trial"
+    try:
+        said = run.ask(argv).split()
+    except (run.Failed, Stop):
+        return Check(name, "bad", "is not there", hint)
+    version = next((w for w in said if checks.version(w) > (0, 0)), "of no known version")
+    if checks.version(version) >= wanted:
+        return ok(name, version)
+    return Check(name, "bad", f"{version}: {checks.dotted(wanted)} is wanted", hint)
+
+
+def ports(s: Settings, facts: dict[str, Any]) -> list[Check]:
+    """The published ports: free, or held by this environment's own proxy."""
+    found = []
+    containers = engine.published() if facts else {}
+    for name in ("KEEL_HTTP_PORT", "KEEL_HTTPS_PORT"):
+        port = s.number(name)
+        holder, ours = proc.holder(port), False
+        if port in containers:
+            labels = containers[port]["Labels"]
+            ours = labels.get("com.docker.compose.project") == s.project or labels.get("keel.env") == s.env
+            holder = containers[port]["Names"][0].lstrip("/")
+        if holder and not ours:
+            found.append(Check("ports", "bad", f"{name}={port} is held by {holder}", f"stop it, or choose another port in {s.file}"))
+        else:
+            found.append(ok("ports", f"{name}={port} is {f'held by our own {holder}' if ours else 'free'}"))
+    return found
+
+
+def certificate(s: Settings, _facts: dict[str, Any]) -> list[Check]:
+    """The files that the proxy serves: there, a pair, for the domain, in time, readable by the proxy and by nobody else."""
+    if s["KEEL_TLS"] != "files":
+        return [ok("certificate", f"KEEL_TLS={s['KEEL_TLS']}: the proxy fetches it")]
+    folder = settings.ROOT / "secrets" / "tls" / s.env
+    hint = f"put a new one into secrets/tls/{s.env}/" if s.env == "production" else f"make cert ENV={s.env}"
+    try:
+        pair = tls.read(folder / "cert.pem", folder / "key.pem")
+    except Stop as e:
+        return [Check("certificate", "bad", e.message, hint)]
+    said = f"{pair.days} days left, from {pair.issuer.removeprefix('CN=')}"
+    found = []
+    if not pair.covers(s["KEEL_DOMAIN"]):
+        found.append(Check("certificate", "bad", f"is for {', '.join(pair.names)} and not for {s['KEEL_DOMAIN']}", hint))
+    if pair.days < 0:
+        found.append(Check("certificate", "bad", f"ended {-pair.days} days ago", hint))
+    elif pair.days < tls.RENEW_DAYS or (s.env == "production" and pair.issuer == tls.AUTHORITY):
+        found.append(Check("certificate", "warn", said, hint))
+    key = (folder / "key.pem").stat()
+    uid, gid = compose.proxy_user(s)
+    if not key.st_mode & (0o400 if key.st_uid == uid else 0o040 if key.st_gid == gid else 0o004):
+        found.append(Check("certificate", "bad", f"the proxy (uid {uid}) cannot read key.pem", f"chmod 644 {folder}/key.pem"))
+    if key.st_mode & 0o044 and all(p.stat().st_mode & 0o011 for p in (folder, folder.parent, folder.parent.parent)):
+        found.append(Check("certificate", "bad", "every user of this host can read key.pem", "chmod 700 secrets secrets/tls"))
+    return found or [ok("certificate", said)]
+
+
+def memory(s: Settings, facts: dict[str, Any]) -> list[Check]:
+    """The limits of all containers, both colours at once as during a deploy, beside what there is."""
+    there = checks.total(facts)
+    limits = 2 * s.number("KEEL_REPLICAS") * s.size("KEEL_APP_MEMORY")
+    limits += sum(s.size(f"KEEL_{name}_MEMORY") for name in ("POSTGRES", "REDIS", "PROXY"))
+    limits += s.size("KEEL_RESTORE_MEMORY") if s["KEEL_BACKUP_STORES"] else 0
+    said = f"limits {checks.gib(limits)} of {checks.gib(there)} (both colours at once)"
+    hint = "lower KEEL_*_MEMORY or KEEL_REPLICAS, or add memory"
+    return [ok("memory", said) if limits <= there else Check("memory", "warn", said, hint)]
+
+
+EVERYTHING: list[Subject] = [plugins, ports, certificate, memory]
