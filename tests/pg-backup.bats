@@ -235,8 +235,14 @@ $KEEL_ENV/objects/$output/server.json.zst.age"
   sessions_end
 }
 
-@test "pg-backup: SIGTERM: exit 143, nothing is left" {
-  blocked signal TERM
+@test "pg-backup: SIGTERM: exit 143, nothing is left, and at the server nothing of ours waits for the lock" {
+  terminated() {
+    both_wait
+    signal TERM
+    local late=$((SECONDS + 120))
+    while waits; do [ $SECONDS -lt $late ]; done
+  }
+  blocked terminated
   exits 143
   is stdout "$(<out)" ""
   nothing_left
