@@ -19,6 +19,10 @@ setup() {
   cd "$TREE" || return
 }
 
+teardown() {
+  goes_on
+}
+
 teardown_file() {
   load helper
   load stack
@@ -64,6 +68,51 @@ dumping() { docker top "$(ours)" -eo pid,args | awk '/ pg_dump -Fc/ {print $1}';
 signal() {
   kill "-$1" "$PID"
   tail --pid="$PID" -f /dev/null
+}
+
+# stops WORD: stop what runs in PostgreSQL's container with that word in its title, until goes_on; ./stopped holds the pids on this host.
+stops() {
+  docker top "keel-$KEEL_ENV-postgres-1" -eo pid,args | awk -v word="$1" '$2 ~ /^postgres/ && index($0, word) {print $1}' >stopped
+  xargs kill -STOP <stopped
+}
+
+goes_on() {
+  [ ! -e stopped ] || xargs kill -CONT <stopped
+  rm -f stopped
+}
+
+# The sessions that a backup has at the server.
+sessions() { sql "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'evenkeel-%'"; }
+
+# Once both sessions have come to the lock. A hang is what they wait for, however long that takes.
+both_wait() { until [ "$(sql "SELECT count(*) FROM pg_locks WHERE NOT granted")" = 2 ]; do kill -0 "$PID"; done; }
+
+# hangs WORD: pg-backup while the processes of that title are stopped, for nothing but that; $left is how many sessions are there then.
+hangs() {
+  both_wait
+  stops "$1"
+  echo "ROLLBACK;" >&"${holder[1]}"
+  gives_up
+  [ "$1" != waiting ] || left=$(sessions)
+  goes_on
+}
+
+# gives_up: pg-backup ends by itself.
+gives_up() { tail --pid="$PID" -f /dev/null; }
+
+# Our sessions end, as the server now can.
+sessions_end() {
+  local late=$((SECONDS + 120))
+  until [ "$(sessions)" = 0 ]; do [ $SECONDS -lt $late ]; done
+}
+
+# gave_up: exit 69 with the reason and a hint, and nothing published or left on this side.
+gave_up() {
+  exits 69
+  is stdout "$(<out)" ""
+  has "error: PostgreSQL has been silent for 30 s: " "$(<err)"
+  has "hint: does it hang, or wait for a lock? pg_stat_activity and pg_locks show what it is at" "$(<err)"
+  nothing_left
 }
 
 waits() { [ "$(sql "SELECT count(*) FROM pg_locks WHERE NOT granted")" != 0 ]; }
@@ -156,8 +205,44 @@ $KEEL_ENV/objects/$output/server.json.zst.age"
   rm -r disk/*
 }
 
-@test "pg-backup: SIGTERM: exit 143, nothing is left" {
-  blocked signal TERM
+@test "pg-backup: a table that somebody keeps locked: exit 69 in KEEL_PG_TIMEOUT, with who and which, no session of ours waits on" {
+  locked() {
+    both_wait
+    gives_up
+    is sessions "$(sessions)" 0
+    who=$(sql "SELECT pid FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted")
+  }
+  # What comes first may be pg_dump's own end: its time for a lock is the same.
+  KEEL_PG_TIMEOUT=30s AROUND="timeout 300" blocked locked
+  exits 69
+  is stdout "$(<out)" ""
+  has " waited for a lock on seats, which session $who holds or wants" "$(<err)"
+  nothing_left
+}
+
+@test "pg-backup: sessions that hang, while the server answers: exit 69, says which of them it could not end" {
+  KEEL_PG_TIMEOUT=30s AROUND="timeout 300" blocked hangs waiting
+  gave_up
+  is left "$left" 2
+  [[ $(<err) =~ "warning: PostgreSQL did not end session "[0-9]+", "[0-9]+" (evenkeel-" ]]
+  sessions_end
+}
+
+@test "pg-backup: a whole server that hangs: exit 69, says that nothing is known of its sessions, which end once it goes on" {
+  KEEL_PG_TIMEOUT=30s AROUND="timeout 300" blocked hangs postgres
+  gave_up
+  has "warning: PostgreSQL does not say whether sessions of this backup are left (" "$(<err)"
+  sessions_end
+}
+
+@test "pg-backup: SIGTERM: exit 143, nothing is left, and at the server nothing of ours waits for the lock" {
+  terminated() {
+    both_wait
+    signal TERM
+    local late=$((SECONDS + 120))
+    while waits; do [ $SECONDS -lt $late ]; done
+  }
+  blocked terminated
   exits 143
   is stdout "$(<out)" ""
   nothing_left

@@ -8,6 +8,7 @@ from typing import Any
 
 from keel import spool, tools
 from keel.settings import Settings
+from keel.silence import FOREVER, Silence
 from keel.stop import CONFIG, UNAVAILABLE, Stop
 
 OURS = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
@@ -49,6 +50,9 @@ SQLSTATE = re.compile(r":\s+([0-9A-Z]{2})[0-9A-Z]{3}: ")
 # Classes of errors that the statement is to blame for: cardinality, data, a read-only transaction, names, syntax and rights, what it raises
 # itself. Source: PostgreSQL manual, appendix A.
 FAULTS = ("0A", "21", "22", "25", "26", "2F", "34", "3D", "3F", "42", "P0")
+SHOWN = 80  # letters of a statement, in a message
+HINT = ("does it hang, or wait for a lock? pg_stat_activity and pg_locks show what it is at, `logs postgres` its own words; "
+        "KEEL_PG_TIMEOUT is how long it may be silent")
 
 
 def pass_file(folder: Path, settings: Settings) -> None:
@@ -60,13 +64,21 @@ def pass_file(folder: Path, settings: Settings) -> None:
 def environment(settings: Settings) -> dict[str, str]:
     """What libpq needs in a container beside the environment's PostgreSQL."""
     return {"PGHOST": "postgres", "PGUSER": settings["PGUSER"], "PGDATABASE": settings["PGDATABASE"], "PGPASSFILE": "/keel/pgpass",
-            "PGCONNECT_TIMEOUT": "10", "PGOPTIONS": "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0"}
+            "PGCONNECT_TIMEOUT": "10", "PGAPPNAME": f"evenkeel-{secrets.token_hex(4)}",  # by which pg_ours knows them
+            # The last: a session of ours that waits for a lock does not outlive us, even where nobody can end it.
+            "PGOPTIONS": "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c client_connection_check_interval=10s"}
+
+
+def silence(settings: Settings) -> Silence:
+    """The one clock for all that a backup asks PostgreSQL."""
+    return Silence(settings.seconds("KEEL_PG_TIMEOUT"), "PostgreSQL", HINT)
 
 
 class Session:
     """One psql in a container; `where` as `docker exec` takes it, `options` before the commands (as -d NAME)."""
 
-    def __init__(self, where: str, *options: str) -> None:
+    def __init__(self, where: str, *options: str, silence: Silence = FOREVER) -> None:
+        self._silence = silence
         self._psql = tools.Program(where, ["psql", "-XAtqw", "-v", "ON_ERROR_STOP=1", *options], subprocess.PIPE)
 
     def __enter__(self) -> "Session":
@@ -80,22 +92,21 @@ class Session:
         self._psql.stop()
 
     def ask(self, sql: str) -> list[str]:
-        """The lines that a statement answers. Raises Stop 69 with PostgreSQL's own words when it fails."""
-        end = f"end-{secrets.token_hex(8)}"
-        pipe_in, pipe_out = self._psql.process.stdin, self._psql.process.stdout
-        assert pipe_in and pipe_out
-        lines = []
+        """The lines that a statement answers. Raises Stop 69 with PostgreSQL's own words, or when it is silent for too long."""
+        end, pipe_in, said = f"end-{secrets.token_hex(8)}\n", self._psql.process.stdin, b""
+        assert pipe_in
         try:
-            pipe_in.write(f"{sql};\n\\echo {end}\n".encode())
+            pipe_in.write(f"{sql};\n\\echo {end}".encode())
             pipe_in.flush()
-            while (line := pipe_out.readline()) != f"{end}\n".encode():
-                if not line:
+            while not said.endswith(end.encode()):
+                piece = self._psql.piece(self._silence, f"no answer to {' '.join(sql.split())[:SHOWN]}")
+                if not piece:
                     raise BrokenPipeError
-                lines.append(line.decode().rstrip("\n"))
+                said += piece
         except BrokenPipeError:
             self._psql.process.wait()
             raise Stop(f"PostgreSQL: {self._psql.said() or 'psql ended'}", UNAVAILABLE, "its own words stand above") from None
-        return lines
+        return said.decode().removesuffix(end).split("\n")[:-1]
 
     def one(self, sql: str) -> Any:
         """The JSON in the one row of an answer."""
@@ -113,22 +124,21 @@ def look(session: Session) -> dict[str, Any]:
     return {"database": session.one(DATABASE), **session.one(CONTENT), "rows": session.rows()}
 
 
-def newest(where: str, sql: str, *options: str) -> str:
+def newest(where: str, sql: str, *options: str, silence: Silence = FOREVER) -> str:
     """The time that KEEL_BACKUP_NEWEST answers, as UTC text; nothing where there is no row, or no such setting. `options` come before it,
     as -d NAME or -c STATEMENT.
 
     It is a person's SQL: a psql of its own sends it as it is (-c), as an open quote would keep a Session waiting for its end. Raises
-    Stop 78 with PostgreSQL's own words where it is at fault, 69 where PostgreSQL is.
+    Stop 78 with PostgreSQL's own words where it is at fault, 69 where PostgreSQL is, or is silent for too long.
     """
     if not sql:
         return ""
     text = f"SELECT to_char(({sql}\n)::timestamptz AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
     psql = tools.Program(where, ["psql", "-XAtqw", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", *options, "-c", text])
     try:
-        assert psql.process.stdout
-        answer = psql.process.stdout.read().decode().strip()
+        answer = b"".join(iter(lambda: psql.piece(silence, "no answer to KEEL_BACKUP_NEWEST"), b""))
         if psql.process.wait() == 0:
-            return answer
+            return answer.decode().strip()
     finally:
         psql.stop()
     said = "\n".join(line for line in psql.said().splitlines() if not line.startswith("LOCATION:"))
@@ -146,12 +156,12 @@ def same_major(server: dict[str, Any], client: str) -> None:
                    "the image of the postgres container holds another client: pin the official one in compose/images.env")
 
 
-def schema_digest(where: str, *options: str) -> str:
+def schema_digest(where: str, *options: str, silence: Silence = FOREVER) -> str:
     """The SHA-256 of the schema as pg_dump writes it, without what differs from run to run, or with the order in which things were made:
     what has one name in two places comes in the order of its number in the catalogue."""
     import hashlib
 
-    text = tools.ask(where, ["pg_dump", "--schema-only", "--no-tablespaces", "--no-password", *options])
+    text = tools.ask(where, ["pg_dump", "--schema-only", "--no-tablespaces", "--no-password", *options], silence)
     each = re.split(r"^-- Name: .*$", text, flags=re.MULTILINE)
     bare = ("\n".join(line for line in one.splitlines() if line.strip() and not line.startswith(("--", "\\restrict", "\\unrestrict")))
             for one in each)

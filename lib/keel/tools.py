@@ -16,6 +16,7 @@ from typing import IO
 
 from keel import boxes, engine, run, spool
 from keel.settings import Settings
+from keel.silence import FOREVER, LOOK, Silence
 from keel.stop import UNAVAILABLE, Stop
 
 PIECE = 1 << 20
@@ -64,6 +65,12 @@ class Program:
         for line in self.process.stderr:
             self._said.append(line.decode(errors="replace").rstrip())
 
+    def piece(self, silence: Silence, wanted: str) -> bytes:
+        """What comes next on stdout, nothing at its end. Raises Stop 69 where the server behind it is silent for too long."""
+        assert self.process.stdout
+        silence.wait(self.process.stdout.fileno(), wanted)
+        return os.read(self.process.stdout.fileno(), PIECE)
+
     def said(self) -> str:
         """The last lines on stderr, once it ended."""
         self._reader.join()
@@ -104,8 +111,9 @@ class Program:
             self.process.wait()
 
 
-def output(where: str, folder: Path, argv: Sequence[str]) -> Iterator[bytes]:
-    """What a program writes on stdout, through a FIFO in the folder; ends only when it ended with 0. Raises Stop 69 with its words."""
+def output(where: str, folder: Path, argv: Sequence[str], silence: Silence = FOREVER) -> Iterator[bytes]:
+    """What a program writes on stdout, through a FIFO in the folder; ends only when it ended with 0. Raises Stop 69 with its words, or
+    where it is silent for too long while we wait for it."""
     name = secrets.token_hex(4)
     fifo = folder / name
     os.mkfifo(fifo, 0o600)
@@ -116,7 +124,7 @@ def output(where: str, folder: Path, argv: Sequence[str]) -> Iterator[bytes]:
     program = Program(where, ["sh", "-c", 'exec "$@" >"$0"', f"/keel/{name}", *argv])
     program.name = argv[0]
     try:
-        yield from _read(fd, program)
+        yield from _read(fd, program, silence)
         program.well()
     finally:
         os.close(fd)
@@ -124,27 +132,35 @@ def output(where: str, folder: Path, argv: Sequence[str]) -> Iterator[bytes]:
         fifo.unlink()
 
 
-def _read(fd: int, program: Program) -> Iterator[bytes]:
+def _read(fd: int, program: Program, silence: Silence) -> Iterator[bytes]:
     """Until the writer closed the FIFO, or ended before it opened it."""
-    waiting = select.poll()
+    waiting, size = select.poll(), 0
     waiting.register(fd, select.POLLIN)
+    silence.heard()
     while True:
         ended = program.process.poll() is not None  # before the look: what it wrote last is in the FIFO by then
-        if waiting.poll(200):
+        if waiting.poll(LOOK):
             piece = os.read(fd, PIECE)
+            silence.heard()
             if not piece:
                 return
-            yield piece
+            size += len(piece)
+            with silence.held_up():
+                yield piece
         elif ended:
             return
+        else:
+            silence.look(f"nothing came from {program.name} after {size} bytes")
 
 
-def ask(where: str, argv: Sequence[str]) -> str:
-    """The stdout of a short program in a container. Raises Stop 69 with its words."""
+def ask(where: str, argv: Sequence[str], silence: Silence = FOREVER) -> str:
+    """The stdout of a short program in a container. Raises Stop 69 with its words, or where it is silent for too long."""
     program = Program(where, argv)
-    assert program.process.stdout
-    said = program.process.stdout.read()
-    program.well()
+    try:
+        said = b"".join(iter(lambda: program.piece(silence, f"nothing came from {program.name}"), b""))
+        program.well()
+    finally:
+        program.stop()
     return said.decode(errors="replace")
 
 
