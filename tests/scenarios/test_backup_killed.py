@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ from scenarios.platform import Platform
 from scenarios.test_backup_night import PIPE, Night
 
 pytestmark = pytest.mark.timeout(600)
+HASTY = "KEEL_PG_TIMEOUT=20s KEEL_S3_TIMEOUT=300s pg-backup"
 NEXT = "pg-backup | redis-backup | files-backup"
 # Beside what Night has: three parts of 16 MiB and more, so that pg_dump is still at work while the first two wait.
 MORE = "CREATE TABLE more AS SELECT g id, md5(g::text) || md5('x' || g) || md5('y' || g) t FROM generate_series(1, 700000) g"
@@ -350,5 +352,36 @@ def test_a_prune_takes_nothing_of_a_backup_at_work(night: Dark, moment: When) ->
         run.proxy.let_go.set()
         done = run.running.end()
     assert done.code == 0 and {f"manifests/{ident}" for ident in done.stdout.split()} <= night.names(), str(done)
+    night.whole()
+    clean(night)
+
+
+def test_a_store_that_holds_a_dump_up_is_no_silence_of_the_server(night: Dark) -> None:
+    with running(night, HASTY, opened("pg")) as run:
+        time.sleep(45)
+        assert any("--lock-wait-timeout=20000" in argv for _, argv in run.argv()), "it would not have been given up"
+        assert run.inside("pg_dump -Fc"), "it would not have been silent"
+        run.proxy.let_go.set()
+        done = run.running.end()
+    done.well()
+    night.whole()
+
+
+def test_a_dump_that_stands_still_is_given_up_and_its_upload_taken_back(night: Dark) -> None:
+    before = night.uploads()
+    with running(night, HASTY, opened("pg")) as run:
+        dumps = run.inside("pg_dump -Fc")
+        assert dumps
+        try:
+            for pid in dumps:
+                os.kill(pid, signal.SIGSTOP)
+            run.proxy.let_go.set()
+            done = run.running.end()
+        finally:
+            for pid in dumps:
+                with contextlib.suppress(ProcessLookupError):  # it went with its container
+                    os.kill(pid, signal.SIGCONT)
+    assert done.code == 69 and "PostgreSQL has been silent for 20 s: nothing came from pg_dump after " in done.stderr, str(done)
+    assert not done.stdout and night.uploads() == before and not night.boxes() and not night.locked(), str(done)
     night.whole()
     clean(night)
