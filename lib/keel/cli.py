@@ -146,8 +146,12 @@ def dry_run(f: F) -> F:
 def main(command: click.Command) -> NoReturn:
     """Run a click command and end the process with its code."""
     sys.stderr = patient.stderr() or sys.stderr
-    code = _outcome(command)
-    os._exit(code)  # at once: tearing down modules and connection pools takes up to 100 ms, and the next command waits for our end
+    try:
+        # At once: tearing down modules and connection pools takes up to 100 ms, and the next command waits for our end.
+        os._exit(_outcome(command))
+    except interrupt.Interrupted as e:  # wherever it came: at work, or while its end was said
+        code = interrupt.see_to_the_end(e)
+        os._exit(_end(code, **{f"interrupted by {signal.Signals(e.args[0]).name}": interrupt.left_by(name())}))
 
 
 def _outcome(command: click.Command) -> int:
@@ -170,8 +174,6 @@ def _outcome(command: click.Command) -> int:
         return _end(e.exit_code, error=f"{words[:1].lower()}{words[1:]}", hint=f"{name()} --help")
     except click.Abort:
         return _end(NO, error="no answer: nothing was done")
-    except interrupt.Interrupted as e:
-        return _end(interrupt.see_to_the_end(e), **{f"interrupted by {signal.Signals(e.args[0]).name}": interrupt.left_by(name())})
     except BrokenPipeError as e:
         return READER_LEFT if pipe.reader_left() else _bug(e)  # another pipe or a connection is ours to handle
     except OSError as e:

@@ -33,8 +33,11 @@ def left_by(name: str) -> str:
 
 
 def see_to_the_end(e: Interrupted) -> int:
-    """Return once nothing that we have started lives; the code to end with."""
+    """Return once nothing that we have started lives; the code to end with. Who asks again meanwhile waits no longer: it is killed."""
     number, told = e.args
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda *_: proc.tell(proc.descendants(os.getpid()), signal.SIGKILL))
     proc.outlive(told)
     late = proc.descendants(os.getpid())  # what a thread of ours started meanwhile
     proc.tell(late, number)
@@ -42,9 +45,12 @@ def see_to_the_end(e: Interrupted) -> int:
     return 128 + int(number)
 
 
-def _on_signal(number: int, _frame: object) -> None:
+def _on_signal(number: int, frame: FrameType | None) -> None:
     """Both a group and the with-lock in it may hand down one wish to end: what came a moment ago is no second one."""
     global _asked
+    if _loses(frame):
+        _once_more(number)
+        return
     before, _asked = _asked, time.monotonic()
     if _asked - before > 1:
         told = proc.descendants(os.getpid())
@@ -54,17 +60,24 @@ def _on_signal(number: int, _frame: object) -> None:
 
 def _again(lost: Any) -> None:
     """Where Python runs a destructor or a hook of fork, nobody can catch what is raised: ask once more, later."""
-    if not isinstance(lost.exc_value, Interrupted):
+    if isinstance(lost.exc_value, Interrupted):
+        _once_more(lost.exc_value.args[0])
+    else:
         sys.__unraisablehook__(lost)
-        return
-    number = lost.exc_value.args[0]
-    signal.signal(signal.SIGALRM, lambda _, frame: _later(number, frame))
+
+
+def _loses(frame: FrameType | None) -> bool:
+    """Whether what is raised there is lost for good."""
+    return frame is not None and frame.f_code in (_again.__code__, _once_more.__code__)
+
+
+def _once_more(number: int) -> None:
+    def ask(_number: int, frame: FrameType | None) -> None:
+        global _asked
+        if not _loses(frame):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            _asked = float("-inf")
+            _on_signal(number, frame)
+
+    signal.signal(signal.SIGALRM, ask)
     signal.setitimer(signal.ITIMER_REAL, *AGAIN)
-
-
-def _later(number: int, frame: FrameType | None) -> None:
-    global _asked
-    if frame and frame.f_code is not _again.__code__:  # from there it would be lost for good
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        _asked = float("-inf")
-        _on_signal(number, frame)

@@ -1,5 +1,6 @@
 """What becomes of a command that writes where nobody reads, or that is told to end."""
 import array
+import contextlib
 import fcntl
 import os
 import select
@@ -145,6 +146,46 @@ def test_what_it_has_started_ends_before_it(trap: str, seconds: float, tmp_path:
         pid = int((tmp_path / "pid").read_text())
         child.terminate()
         assert child.wait(30) == 143 and not lives(pid)
+
+
+def test_who_asks_again_waits_no_longer(tmp_path: Path) -> None:
+    """Nothing stays behind, and the code is still that of the first signal."""
+    (tmp_path / "never").touch()
+    os.mkfifo(tmp_path / "pid")
+    argv = ["bash", "-c", f"trap '' TERM; echo $$ >{tmp_path}/pid; exec tail -f {tmp_path}/never"]
+    script = STARTING.format(lib=str(ROOT / "lib"), argv=argv, seconds=600)
+    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE) as child:
+        pid = int((tmp_path / "pid").read_text())
+        while child.poll() is None:
+            child.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(0.1)
+        assert child.returncode == 143 and child.stderr and b"interrupted by SIGTERM" in child.stderr.read() and not lives(pid)
+
+
+ENDING = """
+import os, signal, sys
+
+sys.path.insert(0, {lib!r})
+sys.argv = ["command"]
+import click
+from keel import cli, stop
+
+
+@click.command()
+def command():
+    said = cli.complain
+    cli.complain = lambda e: (signal.raise_signal(signal.SIGTERM), said(e))
+    raise stop.Stop("no", 69)
+
+
+cli.main(command)
+"""
+
+
+def test_a_wish_to_end_while_an_error_is_said_is_no_bug() -> None:
+    ended = subprocess.run([sys.executable, "-c", ENDING.format(lib=str(ROOT / "lib"))], stderr=subprocess.PIPE, text=True, timeout=60)
+    assert ended.returncode == 143 and "Traceback" not in ended.stderr
 
 
 LOSING = """
