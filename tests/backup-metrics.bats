@@ -145,10 +145,11 @@ near() {
   hasnt hunter2 "$output$stderr"
 }
 
-@test "backup-metrics: two stores of one name are two" {
+@test "backup-metrics: two stores of one name are two, which no other command takes: exit 78" {
   local same='s3://b/p?endpoint=http://127.0.0.1'
   AWS_ACCESS_KEY_ID=a AWS_SECRET_ACCESS_KEY=b KEEL_S3_ATTEMPTS=1 KEEL_BACKUP_STORES="$same:9 $same:8" keel backup-metrics
-  exits 69
+  exits 78
+  has "error: s3://b/p: is the name of two stores, at two endpoints" "$stderr"
   SAMPLES=$(parsed)
   has "evenkeel_backup_store_up env=development store=s3://b/p 0" "$SAMPLES"
   has "evenkeel_backup_store_up env=development store=s3://b/p (2) 0" "$SAMPLES"

@@ -41,10 +41,12 @@ def connected(settings: Settings, url: str, words: Mapping[str, str]) -> Any:
     checksums: Any = "when_required" if endpoint else "when_supported"  # AWS knows them all, others may not
     try:
         session = boto3.Session(profile_name=words.get("profile"), region_name=words.get("region", settings["KEEL_S3_REGION"]) or None)
-        return session.client("s3", endpoint_url=endpoint or None, **keys, config=Config(
+        client = session.client("s3", endpoint_url=endpoint or None, **keys, config=Config(
             signature_version="s3v4", connect_timeout=10, read_timeout=settings.seconds("KEEL_S3_TIMEOUT"), tcp_keepalive=True,
             retries={"mode": "standard", "total_max_attempts": settings.number("KEEL_S3_ATTEMPTS")}, s3={"addressing_style": style},
             max_pool_connections=stores.AT_ONCE, request_checksum_calculation=checksums, response_checksum_validation=checksums))
+        address(client.meta.endpoint_url)  # boto3 takes a port that is none
+        return client
     except (BotoCoreError, ValueError) as e:
         raise Stop(f"{url}: {str(e).lower().rstrip('.')}", CONFIG, "KEEL_S3_ENDPOINT, or ?endpoint=URL&region=NAME&profile=NAME") from None
 

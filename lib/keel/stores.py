@@ -137,13 +137,16 @@ def faults(settings: Settings) -> list[str]:
 
 
 def twice(opened: Sequence[tuple[str, Store]]) -> list[str]:
-    """Which of these URLs name a store that one before them names: two copies on one disk would count as two."""
+    """Which of these URLs name a store that one before them names: two copies on one disk would count as two. Neither may two stores have
+    one name, as a bucket at two servers: what is said of one would be said of both."""
     first: dict[tuple[str, ...], str] = {}
     found = []
     for url, store in opened:
         name, other = shown(url), first.get(store.place)
         if other is not None:
             found.append(f"{name}: is there twice" + (f", also as {other}" if other != name else ""))
+        elif name in first.values():
+            found.append(f"{name}: is the name of two stores, at two endpoints: another prefix for one of them tells them apart")
         first.setdefault(store.place, name)
     return found
 

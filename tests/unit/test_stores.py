@@ -61,7 +61,8 @@ def test_what_is_no_key(key: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["", "x", "file://host/dir", "file:dir", "s3:///x", "s3://b/../x", "s3://b/p?parts=0",
                                  "s3://b/p?lock=yes", "s3://b/p?style=x", "s3://b/p?x=y", "s3://u:p@b/x", "s3://b/p#f",
-                                 "s3://b/p?endpoint=nonsense", "s3://b/p?profile=none", "s3://b/p?x"])
+                                 "s3://b/p?endpoint=nonsense", "s3://b/p?endpoint=http://h:99999",
+                                 "s3://b/p?endpoint=http://h:x", "s3://b/p?profile=none", "s3://b/p?x"])
 def test_urls_that_are_refused(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
@@ -89,12 +90,22 @@ def test_a_store_that_is_named_twice(one: str, two: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("one", "two"), [
-    ("s3://b/p", "s3://b/q"), ("s3://b/p", "s3://c/p"), ("s3://b/p", "s3://b/p?endpoint=https://s3.example.org"),
-    ("s3://b/p?endpoint=http://h:9", "s3://b/p?endpoint=http://h:8"), ("s3://b/p?endpoint=http://h/a", "s3://b/p?endpoint=http://h/b"),
+    ("s3://b/p", "s3://b/q"), ("s3://b/p", "s3://c/p"), ("s3://b/p", "s3://b/q?endpoint=https://s3.example.org"),
+    ("s3://b/p?endpoint=http://h:9", "s3://b/q?endpoint=http://h:8"),
     ("file:///disk", "file:///disk/a"), ("file:///gone", "file:///gone2")])
 def test_two_stores_are_two(one: str, two: str) -> None:
     s = some_settings(KEEL_BACKUP_STORES=f"{one} {two}", AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x")
     assert len(stores.open_all(s)) == 2 and stores.faults(s) == []
+
+
+@pytest.mark.parametrize(("one", "two"), [
+    ("s3://b/p", "s3://b/p?endpoint=https://s3.example.org"), ("s3://b/p?endpoint=http://h:9", "s3://b/p?endpoint=http://h:8"),
+    ("s3://b/p?endpoint=http://h/a", "s3://b/p?endpoint=http://h/b")])
+def test_two_stores_of_one_name_could_not_be_told_apart(one: str, two: str) -> None:
+    s = some_settings(KEEL_BACKUP_STORES=f"{one} {two}", AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x")
+    with pytest.raises(Stop, match="s3://b/p: is the name of two stores") as e:
+        stores.open_all(s)
+    assert e.value.code == 78 and stores.faults(s) == [e.value.message]
 
 
 def test_what_would_be_refused_is_said_without_a_look_at_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
