@@ -76,6 +76,10 @@ backups: error: $STORE: development/objects/${IDS[3]}/data.zst.age: is not there
 [[false,false],[false,false]]
 [[false,false],[false,false]]
 [[false,false],[true,true]]'
+  # That the copy which is gone was restored says nothing of the one that was never tried.
+  rm -r "$BATS_TEST_TMPDIR/second/development/verdicts/${IDS[3]}"
+  KEEL_BACKUP_STORES="$STORE file://$BATS_TEST_TMPDIR/second" keel backups --json
+  is untried "$(jq -c "select(.id == \"${IDS[3]}\") | [.ok, .restores]" <<<"$output")" "[null,false]"
 }
 
 @test "backups: a verdict that goes less far changes none; one copy that is bad is bad, whatever the other is" {
