@@ -201,6 +201,11 @@ refused() {
   KEEL_BACKUP_NEWEST="SELECT max(at) FROM events WHERE false" keel restore-verify "$stale"
   exits 1
   has "KEEL_BACKUP_NEWEST finds no event at all" "$stderr"
+  # as of a schema that did not have it yet: everything else is tried and signed
+  KEEL_BACKUP_NEWEST="SELECT max(at) FROM happenings" keel restore-verify "$stale"
+  exits 1
+  has 'KEEL_BACKUP_NEWEST: ERROR:  42P01: relation "happenings" does not exist' "$stderr"
+  is "the data is well" "$(verdict "$stale" | jq -c '[.ok, .level]')" "[true,5]"
   sql "DROP DATABASE quiet"
 }
 

@@ -46,10 +46,10 @@ CONFIGURATION = """SELECT json_build_object(
  'hba', (SELECT coalesce(json_agg(h ORDER BY line_number), '[]') FROM pg_hba_file_rules h),
  'ident', (SELECT coalesce(json_agg(i ORDER BY line_number), '[]') FROM pg_ident_file_mappings i))"""
 
-SQLSTATE = re.compile(r":\s+([0-9A-Z]{2})[0-9A-Z]{3}: ")
+SQLSTATE = re.compile(r":\s+([0-9A-Z]{5}): ")
 # Classes of errors that the statement is to blame for: cardinality, data, a read-only transaction, names, syntax and rights, what it raises
 # itself. Source: PostgreSQL manual, appendix A.
-FAULTS = ("0A", "21", "22", "25", "26", "2F", "34", "3D", "3F", "42", "P0")
+FAULTS = ("0A", "21", "22", "25006", "26", "2F", "34", "3D", "3F", "42", "P0")
 SHOWN = 80  # letters of a statement, in a message
 HINT = ("does it hang, or wait for a lock? pg_stat_activity and pg_locks show what it is at, `logs postgres` its own words; "
         "KEEL_PG_TIMEOUT is how long it may be silent")
@@ -142,7 +142,8 @@ def newest(where: str, sql: str, *options: str, silence: Silence = FOREVER) -> s
     finally:
         psql.stop()
     said = "\n".join(line for line in psql.said().splitlines() if not line.startswith("LOCATION:"))
-    if (state := SQLSTATE.search(said)) and state[1] in FAULTS:
+    states = SQLSTATE.findall(said)  # the error comes after notices; a snapshot that is gone is none of the statement's
+    if states and states[-1].startswith(FAULTS) and 'snapshot "' not in said:
         raise Stop(f"KEEL_BACKUP_NEWEST: {said}", CONFIG, "a SELECT of one time is wanted, as SELECT max(created_at) FROM events")
     raise Stop(f"PostgreSQL: {said or 'psql ended'}", UNAVAILABLE, "its own words stand above")
 
