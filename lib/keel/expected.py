@@ -2,12 +2,21 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from keel import age_crypt, engine, forms, keep, keyring, manifest, recover, signed, tools
+from keel import age_crypt, age_keys, engine, forms, keep, keyring, manifest, recover, signed, tools
 from keel.manifest import Manifest
 from keel.phases import spent
 from keel.recover import Found
 from keel.settings import Settings
-from keel.stop import DATA, UNAVAILABLE, Stop
+from keel.stop import CONFIG, DATA, UNAVAILABLE, Stop
+
+
+def opens_what_it_makes(settings: Settings) -> None:
+    """That one of our identities is among the recipients of today's backups. Raises Stop 78."""
+    path = settings.path("KEEL_BACKUP_RECIPIENTS")
+    theirs = {str(r) for r in age_keys.recipients_file(path, keyring.NO_RECIPIENT)}
+    if not theirs & {str(age_crypt.recipient(key)) for key in recover.identities(settings)}:
+        raise Stop(f"no identity of {settings['KEEL_BACKUP_IDENTITY']} is of a recipient in {path}: nothing could be restored here", CONFIG,
+                   "backup-keys list says who is; where another host restores: make backup-only")
 
 
 def openable(settings: Settings, found: Manifest) -> None:

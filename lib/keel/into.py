@@ -20,6 +20,8 @@ def sane(settings: Settings, backup: str, target: str, confirm: str) -> None:
     kind = match[2]
     if kind == "pg" and target in WORDS:
         raise Stop(f"--to {target} is for a backup of {WORDS[target]}, {backup} is one of PostgreSQL", USAGE, "--to: a database")
+    if kind == "pg" and "/" in target:
+        raise Stop(f"--to {target} is a path, {backup} is one of PostgreSQL", USAGE, "--to: a database; --output FILE writes an object")
     wanted = target if kind == "pg" else settings.env if (kind, target) == ("redis", "redis") else os.path.abspath(target)
     if confirm and (kind, target) == ("files", "engine"):
         raise Stop(f"--confirm {confirm}: into the engine nothing is replaced", USAGE, "without --confirm")

@@ -15,9 +15,9 @@ def everything(s: Settings) -> list[Check]:
 
 def only_restores(s: Settings) -> bool:
     """Whether this is a host that restores what another one makes: its key may sign verdicts, and no backup. Where anything is wrong with
-    the key it is not, and `signer` says what."""
+    the key it is not, and `signer` says what; nor where a proxy was ever started."""
     try:
-        if not s["KEEL_BACKUP_STORES"]:
+        if not s["KEEL_BACKUP_STORES"] or (s.state / "proxy").exists():
             return False
         key, listed = signed.load_key(s.path("KEEL_BACKUP_SIGN_KEY")), signed.trusted(s.path("KEEL_BACKUP_SIGNERS"))
     except Stop:

@@ -31,6 +31,13 @@ def test_the_engine_keeps_what_it_has() -> None:
         assert stop.value.code == USAGE
 
 
+@pytest.mark.parametrize("path", ["/srv/x", "./x", "x/"])
+def test_no_database_is_called_like_a_path(path: str) -> None:
+    with pytest.raises(Stop, match=f"--to {path} is a path, {PG} is one of PostgreSQL") as stop:
+        into.sane(SETTINGS, PG, path, "")
+    assert stop.value.code == USAGE
+
+
 @pytest.mark.parametrize("word", ["redis", "engine"])
 @pytest.mark.parametrize("confirmed", [True, False])
 def test_no_database_is_called_like_another_kinds_target(word: str, confirmed: bool) -> None:

@@ -10,7 +10,8 @@ from keel.settings import Settings
 
 def host(folder: Path, stores: str = "file:///backups") -> Settings:
     paths = {f"KEEL_BACKUP_{name}": str(folder / name) for name in ("SIGN_KEY", "SIGNERS", "RECIPIENTS", "IDENTITY")}
-    return Settings("production", {"KEEL_BACKUP_STORES": stores, **paths}, {}, schema.load(settings.ROOT / "compose" / "example.env"))
+    more = {"KEEL_BACKUP_STORES": stores, "KEEL_STATE": str(folder / "state")}
+    return Settings("production", {**more, **paths}, {}, schema.load(settings.ROOT / "compose" / "example.env"))
 
 
 def found(s: Settings) -> dict[str, tuple[str, str, str]]:
@@ -48,6 +49,8 @@ def test_a_host_that_only_restores_is_known_by_the_role_of_its_key(roles: list[s
     assert not key_checks.only_restores(host(tmp_path))
     keyring.new_signer(tmp_path / "SIGN_KEY", tmp_path / "SIGNERS", "x", roles)
     assert key_checks.only_restores(host(tmp_path)) == only and not key_checks.only_restores(host(tmp_path, ""))
+    (tmp_path / "state" / "production" / "proxy").mkdir(parents=True)
+    assert not key_checks.only_restores(host(tmp_path)), "a proxy was started here: a wrong role must not hide its ports"
 
 
 def test_a_key_that_no_list_has_is_bad(tmp_path: Path) -> None:
