@@ -213,7 +213,7 @@ $KEEL_ENV/objects/$output/server.json.zst.age"
     who=$(sql "SELECT pid FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted")
   }
   # What comes first may be pg_dump's own end: its time for a lock is the same.
-  KEEL_PG_TIMEOUT=30s AROUND="timeout 300" blocked locked
+  KEEL_PG_TIMEOUT=12s AROUND="timeout 300" blocked locked
   exits 69
   is stdout "$(<out)" ""
   has " waited for a lock on seats, which session $who holds or wants" "$(<err)"
@@ -221,7 +221,7 @@ $KEEL_ENV/objects/$output/server.json.zst.age"
 }
 
 @test "pg-backup: sessions that hang, while the server answers: exit 69, says which of them it could not end" {
-  KEEL_PG_TIMEOUT=30s AROUND="timeout 300" blocked hangs waiting
+  KEEL_PG_TIMEOUT=12s AROUND="timeout 300" blocked hangs waiting
   gave_up
   is left "$left" 2
   [[ $(<err) =~ "warning: PostgreSQL did not end session "[0-9]+", "[0-9]+" (evenkeel-" ]]
@@ -229,7 +229,7 @@ $KEEL_ENV/objects/$output/server.json.zst.age"
 }
 
 @test "pg-backup: a whole server that hangs: exit 69, says that nothing is known of its sessions, which end once it goes on" {
-  KEEL_PG_TIMEOUT=30s AROUND="timeout 300" blocked hangs postgres
+  KEEL_PG_TIMEOUT=12s AROUND="timeout 300" blocked hangs postgres
   gave_up
   has "warning: PostgreSQL does not say whether sessions of this backup are left (" "$(<err)"
   sessions_end
@@ -380,6 +380,14 @@ $KEEL_ENV/objects/$output/server.json.zst.age"
   KEEL_BACKUP_SIGNERS=others keel pg-backup
   exits 78
   has "its line in KEEL_BACKUP_SIGNERS says role=verify: what it signs for backup would not count" "$stderr"
+  # with restore-verify at the end of the pipe: a key, and an identity that opens what is made
+  keel pg-backup --restored-here -n
+  exits 0
+  .venv/bin/python -c 'import sys; sys.path.insert(0, "lib"); from keel import keyring; print(keyring.identity_text()[0], end="")' >stranger
+  chmod 600 stranger
+  KEEL_BACKUP_IDENTITY=stranger keel pg-backup --restored-here
+  exits 78
+  has "error: no identity of stranger is of a recipient in $TREE/backup/recipients: nothing could be restored here" "$stderr"
   set_env KEEL_BACKUP_STORES=
   keel pg-backup
   exits 78

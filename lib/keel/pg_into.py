@@ -116,9 +116,11 @@ class Work:
             self._run("pg_restore", "--exit-on-error", "--no-password", *spaces, f"--jobs={self.settings['KEEL_RESTORE_JOBS']}",
                       f"--dbname={self.aside}", f"/keel/{pg_data.DUMP}")
             self._run("psql", "-Xqw", "-v", "ON_ERROR_STOP=1", f"--file=/keel/{later}")
-        with phase("analyze"), pg.Session(self.box, "-d", self.aside) as session:
-            session.ask("ANALYZE")
+        at = (self.box, "-d", self.aside)
+        with phase("analyze"), pg.Session(*at) as session, pg.Session(*at) as other, ThreadPoolExecutor(1) as pool:
+            analyzed = pool.submit(other.ask, "ANALYZE")  # beside the count: neither waits for the other
             rows = session.rows()
+            analyzed.result()
             wrong = pg_compare.rows(m.facts["rows"], rows)
         if wrong:
             raise Stop("\n".join([f"{m.id}: is not restored whole", *wrong]), NO, "nothing was put in place")

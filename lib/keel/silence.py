@@ -1,5 +1,6 @@
 """One clock of silence for all that is asked of one server at once: work may take as long as it likes, as long as something comes of it."""
 import select
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
@@ -12,12 +13,12 @@ LOOK = 200  # milliseconds between two looks at the clock
 class Silence:
     """Begins anew with each sign of life, whoever of ours it came to. `seconds` may pass without one (0: for ever) while we wait.
 
-    It stands still while the stream is held up by us, as by a slow store: then the server waits, and may be silent.
+    It stands still while a stream is held up by us, as by a slow store: then the server waits, and may be silent.
     """
 
     def __init__(self, seconds: float = 0, who: str = "", hint: str = "") -> None:
         self._seconds, self._who, self._hint = seconds, who, hint
-        self._since, self._held = monotonic(), False
+        self._since, self._held, self._lock = monotonic(), 0, threading.Lock()
 
     def heard(self) -> None:
         """There was a sign of life, or somebody begins to wait for one."""
@@ -25,13 +26,17 @@ class Silence:
 
     @contextmanager
     def held_up(self) -> Iterator[None]:
-        """While this block is at work nobody waits for the stream."""
-        self._held = True
+        """While this block is at work nobody waits for the stream, or for one of several."""
+        self._hold(1)
         try:
             yield
         finally:
             self.heard()  # before it runs on: others look at it
-            self._held = False
+            self._hold(-1)
+
+    def _hold(self, step: int) -> None:
+        with self._lock:
+            self._held += step
 
     def look(self, wanted: str) -> None:
         """Raises Stop 69, with what did not come, once it has been silent for too long."""
