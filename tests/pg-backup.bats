@@ -110,7 +110,7 @@ sessions_end() {
 gave_up() {
   exits 69
   is stdout "$(<out)" ""
-  has "error: PostgreSQL has been silent for 30 s: " "$(<err)"
+  has "error: PostgreSQL has been silent for 12 s: " "$(<err)"
   has "hint: does it hang, or wait for a lock? pg_stat_activity and pg_locks show what it is at" "$(<err)"
   nothing_left
 }
