@@ -4,6 +4,8 @@ Credentials: the profile of the URL (?profile=NAME, in AWS's shared files), else
 AWS_SESSION_TOKEN, else what boto3 finds (AWS_PROFILE, the role of the machine).
 """
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,6 +33,7 @@ def connected(settings: Settings, url: str, words: Mapping[str, str]) -> Any:
     which would run programs of a profile and ask the network for the machine's role.
     """
     import boto3
+    import botocore.session
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
@@ -40,15 +43,30 @@ def connected(settings: Settings, url: str, words: Mapping[str, str]) -> Any:
         "aws_session_token": settings["AWS_SESSION_TOKEN"] or None}
     checksums: Any = "when_required" if endpoint else "when_supported"  # AWS knows them all, others may not
     try:
-        session = boto3.Session(profile_name=words.get("profile"), region_name=words.get("region", settings["KEEL_S3_REGION"]) or None)
+        core = botocore.session.Session()
+        core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
+        session = boto3.Session(profile_name=words.get("profile"), region_name=words.get("region", settings["KEEL_S3_REGION"]) or None,
+                                botocore_session=core)
         client = session.client("s3", endpoint_url=endpoint or None, **keys, config=Config(
-            signature_version="s3v4", connect_timeout=10, read_timeout=settings.seconds("KEEL_S3_TIMEOUT"), tcp_keepalive=True,
+            user_agent="evenkeel", signature_version="s3v4", connect_timeout=10,
+            read_timeout=settings.seconds("KEEL_S3_TIMEOUT"), tcp_keepalive=True,
             retries={"mode": "standard", "total_max_attempts": settings.number("KEEL_S3_ATTEMPTS")}, s3={"addressing_style": style},
             max_pool_connections=stores.AT_ONCE, request_checksum_calculation=checksums, response_checksum_validation=checksums))
         address(client.meta.endpoint_url)  # boto3 takes a port that is none
         return client
     except (BotoCoreError, ValueError) as e:
         raise Stop(f"{url}: {str(e).lower().rstrip('.')}", CONFIG, "KEEL_S3_ENDPOINT, or ?endpoint=URL&region=NAME&profile=NAME") from None
+
+
+def _moment(text: str) -> datetime:
+    """A time as S3 writes it, in lists and in headers; botocore's own parser, which is for any, takes a third of a long list."""
+    from botocore.utils import parse_timestamp
+
+    try:
+        found = datetime.fromisoformat(text) if text[:1].isdigit() else parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        found = parse_timestamp(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def address(endpoint: str) -> tuple[str, ...]:
