@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """bench_backup: the figures of backups, as ratios of runs that alternate on one database and one S3 server (SeaweedFS on 127.0.0.1).
 
-    make bench-backup                       1 GB, three rounds: about 25 minutes on a machine that does nothing else
+    make bench-backup                       1 GB, three rounds: about 8 minutes on a machine that does nothing else
     KEEL_BENCH=short make bench-backup      20 MB, one round: shows that everything works, and no figure worth keeping
 
 A Markdown table goes to stdout, every sample to var/bench/backup.jsonl. A goal that is missed is a figure; exit 1: something could
