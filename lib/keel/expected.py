@@ -14,18 +14,22 @@ def opens_what_it_makes(settings: Settings) -> None:
     """That one of our identities is among the recipients of today's backups. Raises Stop 78."""
     path = settings.path("KEEL_BACKUP_RECIPIENTS")
     theirs = {str(r) for r in age_keys.recipients_file(path, keyring.NO_RECIPIENT)}
-    if not theirs & {str(age_crypt.recipient(key)) for key in recover.identities(settings)}:
+    if not theirs & _ours(settings):
         raise Stop(f"no identity of {settings['KEEL_BACKUP_IDENTITY']} is of a recipient in {path}: nothing could be restored here", CONFIG,
                    "backup-keys list says who is; where another host restores: make backup-only")
 
 
 def openable(settings: Settings, found: Manifest) -> None:
     """That one of our keys is among those that it was sealed to. Raises Stop 65 naming its objects; the backup may be well."""
-    ours = {str(age_crypt.recipient(key)) for key in recover.identities(settings)}
-    if not ours & set(found.recipients):
+    if not _ours(settings) & set(found.recipients):
         names = ", ".join(p.name for p in found.objects)
         raise Stop(f"{found.id}: {names}: no identity of {settings['KEEL_BACKUP_IDENTITY']} opens them", DATA,
                    f"add the identity of {' or '.join(keyring.named(settings, found.recipients))}; nothing is said against the backup")
+
+
+def _ours(settings: Settings) -> set[str]:
+    """The recipients whose identities this host has."""
+    return {str(age_crypt.recipient(key)) for key in recover.identities(settings)}
 
 
 def strange(settings: Settings, copy: Found, lineage: str) -> list[str]:

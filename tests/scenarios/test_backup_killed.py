@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -354,17 +353,6 @@ def test_a_prune_takes_nothing_of_a_backup_at_work(night: Dark, moment: When) ->
     assert done.code == 0 and {f"manifests/{ident}" for ident in done.stdout.split()} <= night.names(), str(done)
     night.whole()
     clean(night)
-
-
-def test_a_store_that_holds_a_dump_up_is_no_silence_of_the_server(night: Dark) -> None:
-    with running(night, HASTY, opened("pg")) as run:
-        time.sleep(45)
-        assert any("--lock-wait-timeout=20000" in argv for _, argv in run.argv()), "it would not have been given up"
-        assert run.inside("pg_dump -Fc"), "it would not have been silent"
-        run.proxy.let_go.set()
-        done = run.running.end()
-    done.well()
-    night.whole()
 
 
 def test_a_dump_that_stands_still_is_given_up_and_its_upload_taken_back(night: Dark) -> None:
