@@ -1,18 +1,21 @@
 """A real proxy in front of a store that misbehaves on command: refuses, hangs, answers 503, lies with 200, cuts a part short."""
 import http.client
+import re
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+EMPTY = b'<?xml version="1.0" encoding="UTF-8"?><CompleteMultipartUploadResult><ETag></ETag></CompleteMultipartUploadResult>'
 ERROR = b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>InternalError</Code><Message>again, please</Message></Error>'
 Fault = Callable[[str, str, int], str]  # method, path, number of the request among its like -> what to do
 
 
 class Proxy(ThreadingHTTPServer):
-    """`fault` says for each request: pass, busy (503), lie (200 with an error), missing (501), expired, cut (in the middle of the request),
-    half (in the middle of the answer), lost (done and not answered), hang (until let go, and then cut), hold (passed on once let go),
-    late (done, and answered once let go), meet (at the gate, which the test gives) or skew (another time in the answer)."""
+    """`fault` says for each request: pass, busy (503), lie (200 with an error), empty (200 for an upload that was not completed, without a
+    word of it), untagged (done, and the answer has no ETag, as Ceph 16's), missing (501), expired, cut (in the middle of the request), half
+    (in the middle of the answer), lost (done and not answered), hang (until let go, and then cut), hold (passed on once let go), late
+    (done, and answered once let go), meet (at the gate, which the test gives) or skew (another time in the answer)."""
 
     daemon_threads = True
 
@@ -73,6 +76,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(400, ERROR.replace(b"InternalError", b"ExpiredToken"), {})
         elif action == "lie":
             self.answer(200, ERROR, {})
+        elif action == "empty":
+            self.answer(200, EMPTY, {})
         else:
             if action == "meet":
                 self.server.gate.wait()
@@ -96,6 +101,8 @@ class Handler(BaseHTTPRequestHandler):
             headers["Content-Length"] = got.getheader("Content-Length", "0")
         if action == "skew":
             headers = {n: v for n, v in headers.items() if n.lower() != "date"} | {"Date": "Thu, 01 Jan 2026 00:00:00 GMT"}
+        if action == "untagged":
+            data = re.sub(b"<ETag>.*</ETag>", b"<ETag></ETag>", data)
         if action == "lost":  # done, and nobody hears of it
             self.close_connection = True
             self.connection.close()

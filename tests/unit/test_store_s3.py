@@ -419,6 +419,17 @@ def test_a_completion_that_lies_once_and_always(behind: Any) -> None:
     assert e.value.code == 69 and always.stat("big") is None and unfinished(always) == []
 
 
+def test_a_completion_without_an_etag(behind: Any) -> None:
+    """Ceph 16 leaves it empty: what lies there then says whether it was done."""
+    done, proxy = behind(lambda method, path, n: "untagged" if method == "POST" and n == 1 else "pass")
+    assert done.upload("big", pieces(20 * MIB)) == 20 * MIB and digest(done.read("big")) == digest(pieces(20 * MIB))
+    assert [action for method, _, action in proxy.seen if method == "POST"] == ["pass", "untagged"]
+    not_done, _ = behind(lambda method, path, n: "empty" if method == "POST" and n == 1 else "pass")
+    with pytest.raises(Stop, match="did not confirm the upload") as e:
+        not_done.upload("big", pieces(20 * MIB))
+    assert e.value.code == 69 and not_done.stat("big") is None and unfinished(not_done) == []
+
+
 def test_an_answer_that_is_lost_is_no_failure(behind: Any) -> None:
     store, _ = behind(lambda method, path, n: "lost" if (method == "PUT" and n == 0) or (method == "POST" and n == 1) else "pass")
     assert store.put("m", b"x", absent=True) is True  # the retry finds it there: it is ours
