@@ -115,6 +115,9 @@ databases() {
   is stdout "$output" "$GOOD"
   has "restore: warning: file://$file: payload: chunk 1 is damaged: the next store is asked" "$stderr"
   has "restore: database.dump: taken from file://$TREE/disk, where it is well" "$stderr"
+  # the dump, which is fetched first, is from the second store, the rest from the one that it began with
+  is history "$(tail -n 2 "state/$KEEL_ENV/history" | jq -r '"\(.step) \(.store)"')" "begin file://$two
+end file://$TREE/disk file://$two"
   is rows "$(hashes safe)" "$(hashes events)"
   KEEL_BACKUP_STORES=$both keel restore "$GOOD" --object database.dump --output dump
   exits 0
