@@ -2,6 +2,7 @@
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 # A piece of SQL text that leaves no quote open; a dump doubles a quote inside quotes and never breaks a line but in them.
 QUOTED = re.compile(r"""(?:[^'"]|'(?:[^']|'')*'|"(?:[^"]|"")*")*""")
@@ -10,6 +11,7 @@ ROLE = re.compile(rf"(CREATE|ALTER|COMMENT ON|SECURITY LABEL .*? ON) ROLE {NAME}
 MEMBER = re.compile(rf"GRANT {NAME} TO {NAME}")
 GRANTOR = re.compile(rf" GRANTED BY {NAME};$")
 RIGHTS = re.compile(rf"ALTER ROLE {NAME} WITH (.*);", re.DOTALL)
+UNTIL = re.compile(r"VALID UNTIL '(.*)'")
 RIGHT = re.compile(r"(?:PASSWORD|VALID UNTIL) '(?:[^']|'')*'|CONNECTION LIMIT -?\d+|[A-Z]+")
 # Of a membership: INHERIT TRUE and SET TRUE are what it has anyway, and what dumps of before PostgreSQL 16 do not say.
 OPTION = re.compile(r"ADMIN OPTION|INHERIT FALSE|SET FALSE")
@@ -61,12 +63,24 @@ def rights(text: str) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for statement in statements(text):
         if role := RIGHTS.fullmatch(statement):
-            found.setdefault(name(role[1]), set()).update(r for r in RIGHT.findall(role[2]) if not r.startswith("PASSWORD"))
+            found.setdefault(name(role[1]), set()).update(_alike(r) for r in RIGHT.findall(role[2]) if not r.startswith("PASSWORD"))
         elif member := MEMBER.match(statement):
             options = OPTION.findall(GRANTOR.sub("", statement[member.end():]))
             words = f"member of {name(member[1])}" + (f" with {', '.join(options)}" if options else "")
             found.setdefault(name(member[2]), set()).add(words)
     return found
+
+
+def _alike(right: str) -> str:
+    """The right as every server would write it: pg_dumpall gives VALID UNTIL in the time zone of its session, which is the server's."""
+    until = UNTIL.fullmatch(right)
+    if not until:
+        return right
+    try:
+        when = datetime.fromisoformat(until[1])
+        return f"VALID UNTIL '{when.astimezone(UTC).isoformat(' ').removesuffix(':00')}'" if when.tzinfo else right
+    except (ValueError, OverflowError):  # infinity, a year of five digits, another DateStyle: compared as they stand
+        return right
 
 
 def differ(here: str, there: str) -> list[str]:

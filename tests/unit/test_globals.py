@@ -72,6 +72,26 @@ def test_only_roles_that_both_have_and_that_differ_are_told() -> None:
     assert globals.differ("ALTER ROLE extra WITH LOGIN;\n", DUMP) == []
 
 
+@pytest.mark.parametrize("here, there", [
+    ("2027-01-01 00:00:00+00", "2027-01-01 01:00:00+01"), ("2027-07-01 02:00:00+02", "2027-06-30 19:30:00-04:30"),
+    ("2027-01-01 00:00:00.5+00", "2027-01-01 05:30:00.5+05:30")])
+def test_a_password_s_last_moment_is_the_same_in_every_time_zone(here: str, there: str) -> None:
+    def dump(until: str) -> str:
+        return f"ALTER ROLE app WITH LOGIN VALID UNTIL '{until}';\n"
+
+    assert globals.differ(dump(here), dump(there)) == []
+    assert globals.differ(dump(here), dump(there.replace(":00", ":01", 1))) != [], "another moment"
+    assert globals.differ(dump(here), dump(here[:-3])) != [], "no zone: nobody knows"
+
+
+@pytest.mark.parametrize("until", ["infinity", "12027-01-01 00:00:00+00", "0044-03-15 12:00:00+00 BC", "9999-12-31 23:59:59-01",
+                                   "Fri 01 Jan 00:00:00 2027 UTC"])
+def test_a_last_moment_that_python_cannot_tell_is_compared_as_it_stands(until: str) -> None:
+    other = "2027-01-01 00:00:00+00"
+    assert globals.rights(f"ALTER ROLE app WITH VALID UNTIL '{until}';\n") == {"app": {f"VALID UNTIL '{until}'"}}
+    assert globals.differ(f"ALTER ROLE app WITH VALID UNTIL '{until}';\n", f"ALTER ROLE app WITH VALID UNTIL '{other}';\n") != []
+
+
 @pytest.mark.parametrize("written, meant", [("reader", "reader"), ('"Odd ""role"', 'Odd "role'), ('"a.b"', "a.b")])
 def test_names(written: str, meant: str) -> None:
     assert globals.name(written) == meant
