@@ -185,6 +185,25 @@ env-check: hint: edit compose/development.env or secrets/development.env; compos
   exits 0
 }
 
+@test "env-check: one of the two words of S3 credentials without the other: named with where it stands, exit 78; none is well" {
+  some_secrets
+  (umask 077; echo AWS_SECRET_ACCESS_KEY=hunter2 >>secrets/development.env)
+  keel env-check
+  exits 78
+  is stdout "$output" ""
+  is stderr "$stderr" "env-check: error: AWS_ACCESS_KEY_ID is not set, and AWS_SECRET_ACCESS_KEY (secrets/development.env) is: \
+both, or neither
+env-check: hint: edit compose/development.env or secrets/development.env; compose/example.env explains each"
+  AWS_ACCESS_KEY_ID=id keel env-check
+  exits 0
+  sed -i '/^AWS_/d' secrets/development.env
+  keel env-check
+  exits 0
+  AWS_ACCESS_KEY_ID=id AWS_SESSION_TOKEN=token keel env-check
+  exits 78
+  has "error: AWS_SECRET_ACCESS_KEY is not set, and AWS_ACCESS_KEY_ID (the process environment) is: both, or neither" "$stderr"
+}
+
 @test "env-check: an argument is a usage error" {
   keel env-check production
   exits 2

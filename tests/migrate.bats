@@ -75,6 +75,17 @@ migrate: hint: the release that serves goes on; mend the migration"
   is left "$(docker ps -aq --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=migrate)" ""
 }
 
+@test "migrate: another password than the volume was made with: the hint names the secrets of then, and make destroy" {
+  POSTGRES_PASSWORD=of-a-new-checkout keel migrate "$IMAGE"
+  exits 1
+  is stdout "$output" ""
+  has "migrate: error: $IMAGE: its migrations failed" "$stderr"
+  has 'password authentication failed' "$stderr"
+  is hint "$(grep hint: <<<"$stderr")" "migrate: hint: the volumes of keel-$KEEL_ENV were made with another POSTGRES_PASSWORD than that of \
+secrets/$KEEL_ENV.env, as by an older checkout: take its secrets/$KEEL_ENV.env back; \
+or make destroy ENV=$KEEL_ENV deletes their data (it asks)"
+}
+
 # running: the container in which migrations run now, or nothing.
 running() { docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=migrate; }
 

@@ -115,6 +115,9 @@ databases() {
   is stdout "$output" "$GOOD"
   has "restore: warning: file://$file: payload: chunk 1 is damaged: the next store is asked" "$stderr"
   has "restore: database.dump: taken from file://$TREE/disk, where it is well" "$stderr"
+  # the dump, which is fetched first, is from the second store, the rest from the one that it began with
+  is history "$(tail -n 2 "state/$KEEL_ENV/history" | jq -r '"\(.step) \(.store)"')" "begin file://$two
+end file://$TREE/disk file://$two"
   is rows "$(hashes safe)" "$(hashes events)"
   KEEL_BACKUP_STORES=$both keel restore "$GOOD" --object database.dump --output dump
   exits 0
@@ -160,18 +163,21 @@ databases() {
 @test "restore: a role that is there with other rights is named, and left as it is; no password is told" {
   local rights="SELECT rolcreatedb, rolconnlimit, rolpassword, ARRAY(SELECT roleid::regrole::text FROM pg_auth_members
     WHERE member = a.oid ORDER BY 1) FROM pg_authid a WHERE rolname = 'owner_of_shop'" before secret
-  sql "CREATE ROLE auditors; GRANT auditors TO owner_of_shop WITH ADMIN OPTION; ALTER ROLE owner_of_shop CREATEDB CONNECTION LIMIT 9"
+  sql "CREATE ROLE auditors; GRANT auditors TO owner_of_shop WITH ADMIN OPTION; ALTER ROLE owner_of_shop CREATEDB CONNECTION LIMIT 9;
+    ALTER ROLE owner_of_shop SET statement_timeout = '9s'"
   before=$(sql "$rights")
   keel restore "$GOOD" --to copy
   exits 0
-  is warnings "$(grep -F warning: <<<"$stderr")" "restore: warning: the role owner_of_shop is there with other rights, and stays so: \
-here CONNECTION LIMIT 9, CREATEDB, member of auditors with ADMIN OPTION; in the backup CONNECTION LIMIT 7, NOCREATEDB"
+  is warnings "$(grep -F warning: <<<"$stderr")" "restore: warning: the role owner_of_shop is there with other rights or settings, and \
+stays so: here CONNECTION LIMIT 9, CREATEDB, SET statement_timeout TO …, member of auditors with ADMIN OPTION; \
+in the backup CONNECTION LIMIT 7, NOCREATEDB, SET statement_timeout TO …"
   is kept "$(sql "$rights")" "$before"
   secret=$(bin/restore -q "$GOOD" --object globals.sql --output - | sed -n "s/.*PASSWORD '\\([^']*\\)'.*/\\1/p" | head -n 1)
   [ "$secret" ]
   hasnt "$secret" "$stderr"
   hasnt SCRAM "$stderr"
-  sql "DROP ROLE auditors; ALTER ROLE owner_of_shop NOCREATEDB CONNECTION LIMIT 7"
+  sql "DROP ROLE auditors; ALTER ROLE owner_of_shop NOCREATEDB CONNECTION LIMIT 7;
+    ALTER ROLE owner_of_shop SET statement_timeout = '7s'"
   sql "DROP DATABASE copy"
   keel restore "$GOOD" --to copy
   exits 0

@@ -2,6 +2,7 @@
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 # A piece of SQL text that leaves no quote open; a dump doubles a quote inside quotes and never breaks a line but in them.
 QUOTED = re.compile(r"""(?:[^'"]|'(?:[^']|'')*'|"(?:[^"]|"")*")*""")
@@ -10,6 +11,8 @@ ROLE = re.compile(rf"(CREATE|ALTER|COMMENT ON|SECURITY LABEL .*? ON) ROLE {NAME}
 MEMBER = re.compile(rf"GRANT {NAME} TO {NAME}")
 GRANTOR = re.compile(rf" GRANTED BY {NAME};$")
 RIGHTS = re.compile(rf"ALTER ROLE {NAME} WITH (.*);", re.DOTALL)
+SETTING = re.compile(rf"ALTER ROLE {NAME} (SET \S+ TO .*);", re.DOTALL)
+UNTIL = re.compile(r"VALID UNTIL '(.*)'")
 RIGHT = re.compile(r"(?:PASSWORD|VALID UNTIL) '(?:[^']|'')*'|CONNECTION LIMIT -?\d+|[A-Z]+")
 # Of a membership: INHERIT TRUE and SET TRUE are what it has anyway, and what dumps of before PostgreSQL 16 do not say.
 OPTION = re.compile(r"ADMIN OPTION|INHERIT FALSE|SET FALSE")
@@ -57,11 +60,13 @@ def missing(text: str, present: Collection[str]) -> Globals:
 
 
 def rights(text: str) -> dict[str, set[str]]:
-    """What each role may do and which roles it is a member of, in the words of SQL; of its password nothing."""
+    """What each role may do, which roles it is a member of and its settings, in the words of SQL; of its password nothing."""
     found: dict[str, set[str]] = {}
     for statement in statements(text):
         if role := RIGHTS.fullmatch(statement):
-            found.setdefault(name(role[1]), set()).update(r for r in RIGHT.findall(role[2]) if not r.startswith("PASSWORD"))
+            found.setdefault(name(role[1]), set()).update(_alike(r) for r in RIGHT.findall(role[2]) if not r.startswith("PASSWORD"))
+        elif setting := SETTING.fullmatch(statement):
+            found.setdefault(name(setting[1]), set()).add(setting[2])
         elif member := MEMBER.match(statement):
             options = OPTION.findall(GRANTOR.sub("", statement[member.end():]))
             words = f"member of {name(member[1])}" + (f" with {', '.join(options)}" if options else "")
@@ -69,14 +74,27 @@ def rights(text: str) -> dict[str, set[str]]:
     return found
 
 
+def _alike(right: str) -> str:
+    """The right as every server would write it: pg_dumpall gives VALID UNTIL in the time zone of its session, which is the server's."""
+    until = UNTIL.fullmatch(right)
+    if not until:
+        return right
+    try:
+        when = datetime.fromisoformat(until[1])
+        return f"VALID UNTIL '{when.astimezone(UTC).isoformat(' ').removesuffix(':00')}'" if when.tzinfo else right
+    except (ValueError, OverflowError):  # infinity, a year of five digits, another DateStyle: compared as they stand
+        return right
+
+
 def differ(here: str, there: str) -> list[str]:
-    """What roles that both have may do here and not there, and the other way round; a sentence for each."""
+    """What roles that both have may do here and not there, and the other way round; a sentence for each. The values of settings are not
+    told: an application may keep a key in one."""
     ours, theirs = rights(here), rights(there)
 
     def more(those: set[str], others: set[str]) -> str:
-        return ", ".join(sorted(those - others)) or "nothing else"
+        return ", ".join(sorted(re.sub("^(SET .*? TO ).*", r"\1…", r, flags=re.DOTALL) for r in those - others)) or "nothing else"
 
-    return [f"the role {who} is there with other rights, and stays so: here {more(ours[who], theirs[who])}; "
+    return [f"the role {who} is there with other rights or settings, and stays so: here {more(ours[who], theirs[who])}; "
             f"in the backup {more(theirs[who], ours[who])}"
             for who in sorted(ours.keys() & theirs.keys()) if ours[who] != theirs[who]]
 

@@ -4,7 +4,7 @@ A copy that turns out to be damaged while it is read is named, and the object is
 """
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -18,13 +18,14 @@ from keel.stores import Missing, Store
 
 @dataclass(frozen=True)
 class Found:
-    """A backup whose manifest was signed by somebody we trust, the store that has it, the others that may be asked for its objects, and
-    what was wrong in those that were passed over."""
+    """A backup whose manifest was signed by somebody we trust, the store that has it, the others that may be asked for its objects, what
+    was wrong in those that were passed over, and the URLs of those that objects were taken from, in the order in which that began."""
 
     manifest: Manifest
     store: Store
     others: tuple[Store, ...] = ()
     passed: tuple[Stop, ...] = ()
+    taken: list[str] = field(default_factory=list, compare=False)
 
     def part(self, name: str) -> Part:
         """One of its objects, as `database.dump` or with its suffix. Raises Stop 65 naming those there are."""
@@ -71,6 +72,8 @@ def fetch(settings: Settings, found: Found, part: Part, path: Path) -> None:
             with open(path, "wb") as f:
                 for chunk in progress.over(replace(found, store=store).content(part, keys), f"{name}: read", part.plain_size):
                     f.write(chunk)
+            if store.url not in found.taken:
+                found.taken.append(store.url)
             if faults:
                 cli.say(f"{name}: taken from {store.url}, where it is well")
             return

@@ -13,7 +13,7 @@ from keel.settings import Settings
 from keel.stop import CONFIG, DATA, NO, Stop
 
 SMALL = 4 << 20  # no manifest is larger
-AT_ONCE = 16     # small requests, each on a connection that is kept; a store answers each in tens of milliseconds
+AT_ONCE = 32     # small requests, each on a connection that is kept: enough for Python to be busy while a store far away takes 30 ms each
 WORDS = ("endpoint", "region", "profile", "style", "parts", "lock")  # what may stand after the ? of an s3 URL
 
 

@@ -57,7 +57,7 @@ GRANT writer TO app WITH INHERIT TRUE GRANTED BY events;
 """
     assert globals.rights(text) == {"app": {
         "NOSUPERUSER", "LOGIN", "CONNECTION LIMIT 3", "VALID UNTIL '2027-01-01 00:00:00+00'",
-        "member of reader with ADMIN OPTION, INHERIT FALSE", "member of writer"}}
+        "SET search_path TO 'shop'", "member of reader with ADMIN OPTION, INHERIT FALSE", "member of writer"}}
 
 
 def test_only_roles_that_both_have_and_that_differ_are_told() -> None:
@@ -65,11 +65,42 @@ def test_only_roles_that_both_have_and_that_differ_are_told() -> None:
     here = DUMP.replace("NOSUPERUSER PASSWORD 'it''s'", "SUPERUSER PASSWORD 'new'")
     here = here.replace("events GRANTED", "events WITH ADMIN OPTION GRANTED")
     assert globals.differ(here, DUMP) == [
-        'the role Odd "role is there with other rights, and stays so: here SUPERUSER; in the backup NOSUPERUSER',
-        "the role events is there with other rights, and stays so: here member of reader with ADMIN OPTION; in the backup member of reader"]
+        'the role Odd "role is there with other rights or settings, and stays so: here SUPERUSER; in the backup NOSUPERUSER',
+        "the role events is there with other rights or settings, and stays so: here member of reader with ADMIN OPTION; "
+        "in the backup member of reader"]
     older = DUMP.replace(", INHERIT TRUE", "").replace(" GRANTED BY events", "").replace("SCRAM", "md5")
     assert globals.differ(older, DUMP) == [], "dumps of before PostgreSQL 16, another grantor, another password"
     assert globals.differ("ALTER ROLE extra WITH LOGIN;\n", DUMP) == []
+
+
+def test_settings_that_differ_are_told_without_their_values() -> None:
+    secret = "ALTER ROLE reader SET \"app.key\" TO 'hunter2\n; x';\n"
+    assert globals.differ(DUMP + secret, DUMP + secret) == [], "the control"
+    assert globals.differ(DUMP + secret, DUMP.replace("'shop'", "'shop', 'public'")) == [
+        'the role reader is there with other rights or settings, and stays so: here SET "app.key" TO …, SET search_path TO …; '
+        "in the backup SET search_path TO …"]
+    elsewhere = "ALTER ROLE reader IN DATABASE events SET search_path TO 'x';\n"
+    assert globals.differ(DUMP + elsewhere, DUMP) == [], "that of one database is restored with the database"
+
+
+@pytest.mark.parametrize("here, there", [
+    ("2027-01-01 00:00:00+00", "2027-01-01 01:00:00+01"), ("2027-07-01 02:00:00+02", "2027-06-30 19:30:00-04:30"),
+    ("2027-01-01 00:00:00.5+00", "2027-01-01 05:30:00.5+05:30")])
+def test_a_password_s_last_moment_is_the_same_in_every_time_zone(here: str, there: str) -> None:
+    def dump(until: str) -> str:
+        return f"ALTER ROLE app WITH LOGIN VALID UNTIL '{until}';\n"
+
+    assert globals.differ(dump(here), dump(there)) == []
+    assert globals.differ(dump(here), dump(there.replace(":00", ":01", 1))) != [], "another moment"
+    assert globals.differ(dump(here), dump(here[:-3])) != [], "no zone: nobody knows"
+
+
+@pytest.mark.parametrize("until", ["infinity", "12027-01-01 00:00:00+00", "0044-03-15 12:00:00+00 BC", "9999-12-31 23:59:59-01",
+                                   "Fri 01 Jan 00:00:00 2027 UTC"])
+def test_a_last_moment_that_python_cannot_tell_is_compared_as_it_stands(until: str) -> None:
+    other = "2027-01-01 00:00:00+00"
+    assert globals.rights(f"ALTER ROLE app WITH VALID UNTIL '{until}';\n") == {"app": {f"VALID UNTIL '{until}'"}}
+    assert globals.differ(f"ALTER ROLE app WITH VALID UNTIL '{until}';\n", f"ALTER ROLE app WITH VALID UNTIL '{other}';\n") != []
 
 
 @pytest.mark.parametrize("written, meant", [("reader", "reader"), ('"Odd ""role"', 'Odd "role'), ('"a.b"', "a.b")])

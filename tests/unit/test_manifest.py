@@ -293,6 +293,9 @@ def test_ids(when: datetime, hours: int, kind: str) -> None:
 @pytest.mark.parametrize("make", [
     lambda: manifest.new_id("mysql", WHEN), lambda: manifest.new_id("pg", WHEN.replace(tzinfo=None)), lambda: moment("2026-1-2T03:15:00Z"),
     lambda: moment("2026-02-30T03:15:00Z"), lambda: moment("20260102T031500"), lambda: moment(""),
+    *(lambda t=text: moment(t) for text in (
+        "2026-01-02", "2026-01-02 03:15:00Z", "2026-W01-5T03:15:00Z", "2026-01-02T03:15:00+00:00", "2026-01-02T04:15:00+01:00",
+        "2026-01-02T03:15:00.000000Z", "2026-01-02T03:15Z", "2026-01-02T03:15:00", "20260102T031500+0000", "20260102 031500Z")),
 ])
 def test_bad_times_and_kinds(make: Callable[[], object]) -> None:
     with pytest.raises(ValueError):

@@ -63,6 +63,19 @@ def test_each_object_from_where_it_is_well(place: Place) -> None:
     assert {name: fetched(place, name) for name in place.contents} == place.contents
 
 
+def test_the_stores_that_objects_came_from_are_known(place: Place) -> None:
+    found, one, two = recover.find(place.settings, SECOND), place.store.url, f"file://{place.folder}/two"
+
+    def taken(*names: str) -> list[str]:
+        for name in names:
+            recover.fetch(place.settings, found, found.part(name), place.folder / "out")
+        return found.taken
+
+    assert taken() == [] and taken("globals.sql", "globals.sql") == [one]
+    damage(place.object())
+    assert taken("database.dump") == [one, two]
+
+
 def test_no_copy_is_well(place: Place) -> None:
     damage(place.object())
     damage(other(place))
