@@ -110,8 +110,13 @@ def at_work(units: Units, target: str, action: str = "hold", **settings: str) ->
     proxy = Proxy(units.server.port, lambda m, p, n: action if m == "PUT" and "-pg-" in p and "partNumber=" in p else "pass")
     try:
         units.to(proxy.endpoint, **settings)
+        cursor = units.host.cursor()
         units.start(target, "--no-block").well()
-        until(lambda: any(done != "pass" for *_, done in proxy.seen) and units.uploads(), 120)
+
+        def come() -> object:
+            assert units.host.show(f"evenkeel@{target}", "ActiveState") == "activating", units.host.journal(f"evenkeel@{target}", cursor)
+            return any(done != "pass" for *_, done in proxy.seen) and units.uploads()
+        until(come, 120)
         yield proxy
     finally:
         proxy.close()
