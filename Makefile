@@ -25,8 +25,9 @@ secrets     := secrets/$(ENV).env
 pip_lock    := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 known       := $(patsubst compose/%.env,%,$(filter-out compose/example.env compose/images.env,$(wildcard compose/*.env)))
 image       := $(if $(IMAGE),pull-image $(IMAGE),build-image)
-# What runs at night (docs/schedule.md) ends with the metrics, whether it went well or not; a failure of the job keeps its own code.
-at_the_end  := trap 'code=$$?; backup-metrics >/dev/null || exit $$((code ? code : $$?))' EXIT
+# What runs at night (docs/schedule.md) ends with the metrics, whether it went well or not; a failure of the job keeps its own code. The
+# shell outlives a job that is told to end: systemd takes the end of make for the end of all, and tells whoever still cleans up again.
+at_the_end  := trap : INT TERM HUP; trap 'code=$$?; backup-metrics >/dev/null || exit $$((code ? code : $$?))' EXIT
 
 .PHONY: help setup secrets cert demo up deploy reload rollback status releases logs down destroy doctor env-check maintenance-on \
         maintenance-off backup backup-only restore-verify drill prune backups backup-keys backup-prune backup-metrics restore \
@@ -95,7 +96,8 @@ backup-only: $(envfile) ## The same on a server that must not be able to open it
 		with-lock --backups --pipe backup 'pg-backup | redis-backup | files-backup'
 
 restore-verify: $(envfile) ## Restore the newest backup of each kind beside everything, and compare
-	$(at_the_end); with-report restore-verify -- restore-verify --newest
+	$(at_the_end); \
+		with-report restore-verify -- restore-verify --newest
 
 drill: $(envfile) ## The same at the highest level, and of each kind three older ones in their turn, as a rehearsal of the day it is needed
 	$(at_the_end); with-report drill -- restore-verify --newest --older 3 --level 5

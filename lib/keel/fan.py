@@ -2,7 +2,7 @@
 import collections
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -41,13 +41,20 @@ def upload_all(stores: Sequence[Store], key: str, chunks: Iterator[bytes], *, lo
         at_work = [pool.submit(work, store, feed) for store, feed in zip(stores, feeds, strict=True)]
         error: BaseException | None = None
         try:
-            for chunk in chunks:
-                if not sum(feed.put(chunk) for feed in feeds):  # any() would stop at the first
-                    break
-        except BaseException as e:  # also a signal: the uploads must abort before we end
-            error = e
-        for feed in feeds:
-            feed.end(error)
+            try:
+                for chunk in chunks:
+                    if not sum(feed.put(chunk) for feed in feeds):  # any() would stop at the first
+                        break
+            except BaseException as e:  # also a signal: the uploads must abort before we end
+                error = e
+            for feed in feeds:
+                feed.end(error)
+            wait(at_work)  # not as the pool does: to Python 3.11 a thread whose join was interrupted has ended
+        except BaseException as e:  # a signal while they finish or abort: one to all of a group may reach the producer before us
+            for feed in feeds:
+                feed.end(e)
+            wait(at_work)
+            raise
     if error:
         raise error
     return [job.result() for job in at_work]

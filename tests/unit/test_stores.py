@@ -1,5 +1,9 @@
 """Stores: keys and URLs, the plan of the parts, one stream into several stores."""
+import os
+import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -230,3 +234,32 @@ def test_a_slow_store_sets_the_pace_and_memory_stays_bounded(tmp_path: Path) -> 
     feed.end()
     consumer.join()
     assert sent == [fan.QUEUED + 1]
+
+
+class Slow(store_file.Folder):
+    """Its upload takes a while to abort, and a signal comes just then: the producer had it first."""
+
+    def upload(self, key: str, chunks: Iterator[bytes], *, lock_until: object = None) -> int:
+        self.aborted, self.over = False, threading.Event()
+        try:
+            return sum(map(len, chunks))
+        except Stop:
+            while sys._current_frames()[threading.main_thread().ident or 0].f_code.co_name not in ("_wait_for_tstate_lock", "join", "wait"):
+                time.sleep(0.001)  # until who waits for us does so
+            os.kill(os.getpid(), signal.SIGINT)
+            self.over.wait(1)  # who does not wait for us is over at once
+            self.aborted = True
+            raise
+
+
+def test_a_signal_while_the_uploads_abort_does_not_lose_that(tmp_path: Path) -> None:
+    def failing() -> Iterator[bytes]:
+        yield b"x"
+        raise Stop("pg_dump was told to end", 69)
+
+    slow = Slow(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        fan.upload_all([slow], "a/b", failing())
+    aborted = slow.aborted
+    slow.over.set()
+    assert aborted
