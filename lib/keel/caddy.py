@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from keel import traffic
+from keel.options import ACME_ROOT
 from keel.settings import ROOT
 from keel.stop import NO, UNAVAILABLE, Stop
 
@@ -80,8 +81,9 @@ class Caddy:
 
 
 def static(env: str) -> str:
-    """A digest of the static files and the certificate: after an upgrade or a renewal the next switch loads them."""
-    files = [*sorted((ROOT / "proxy" / "caddy").glob("*[Cc]addy*")), ROOT / "secrets" / "tls" / env / "cert.pem"]
+    """A digest of the static files, the certificate and the authority's root: after an upgrade or a renewal the next switch loads them."""
+    tls = ROOT / "secrets" / "tls" / env
+    files = [*sorted((ROOT / "proxy" / "caddy").glob("*[Cc]addy*")), tls / "cert.pem", tls / ACME_ROOT]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files if file.is_file())).hexdigest()
 
 
