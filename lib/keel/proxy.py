@@ -85,10 +85,11 @@ def switch(settings: Settings, wanted: Traffic, say: Say) -> Traffic:
             say(f"generation {new.generation} written: {describe(new)}")
         _reload_and_prove(settings, container, new.generation)
     except BaseException as e:
-        # A new number for the old shares: the proof must not mistake the attempt for its repair.
+        # The old shares with the settings of then, as those of today may be what is wrong; and a new number: the proof must not mistake
+        # the attempt for its repair.
         again = dataclasses.replace(before, generation=new.generation + 1)
         say(f"generation {new.generation} is not live: putting generation {before.generation} back")
-        state.write(path(settings), _render(settings, again))
+        state.write(path(settings), traffic.renumbered(old_text, again.generation))
         try:
             _reload_and_prove(settings, container, again.generation)
         except Stop as worse:

@@ -2,6 +2,7 @@
 import hashlib
 import json
 import math
+import re
 from dataclasses import asdict, dataclass
 
 from keel.options import ACME_ROOT, BALANCE, match, whole
@@ -71,6 +72,13 @@ def parse(text: str) -> Traffic:
         return Traffic(**{**said, "shares": shares})
     except (KeyError, TypeError) as e:
         raise ValueError(f"the line {MARK!r} of the traffic file is not of its form: {e!r}") from e
+
+
+def renumbered(text: str, generation: int) -> str:
+    """A traffic file as it was written, with the settings of then, under another number. Raises ValueError for one that is none."""
+    old = parse(text).generation
+    places = rf'^(# live |# Written .* Generation |{MARK}.*"generation": |map "" \$keel_generation {{ default ){old}(?![0-9])'
+    return re.sub(places, rf"\g<1>{generation}", text, flags=re.MULTILINE)
 
 
 def render_nginx(traffic: Traffic, options: Options) -> str:

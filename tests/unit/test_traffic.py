@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keel.options import Options
-from keel.traffic import CONFIG, Share, Traffic, names, parse, render_caddy, render_nginx
+from keel.traffic import CONFIG, Share, Traffic, names, parse, render_caddy, render_nginx, renumbered
 
 Render = Callable[[Traffic, Options], str]
 BOTH = pytest.mark.parametrize("render", [render_nginx, render_caddy])
@@ -59,6 +59,12 @@ def snippets(text: str) -> str:
 @given(traffic=traffics(), chosen=options())
 def test_what_is_written_is_read_back(render: Render, traffic: Traffic, chosen: Options) -> None:
     assert parse(render(traffic, chosen)) == traffic
+
+
+@BOTH
+@given(traffic=traffics(), chosen=options(), generation=st.integers(0, 2**53 - 1))
+def test_another_number_changes_nothing_else(render: Render, traffic: Traffic, chosen: Options, generation: int) -> None:
+    assert renumbered(render(traffic, chosen), generation) == render(dataclasses.replace(traffic, generation=generation), chosen)
 
 
 def test_an_authority_of_ones_own_is_trusted_where_that_is_asked_for() -> None:
