@@ -44,14 +44,15 @@ class Caddy:
         code, said = self._ask("POST", "/adapt", (ROOT / "proxy" / "caddy" / "check.Caddyfile").read_bytes())
         return "" if code == 200 else _error(said)
 
-    def reload(self, container: str) -> None:
+    def reload(self, container: str, *, afresh: bool = False) -> None:
         """Make Caddy load its files anew where it must: a switch alone is in force as soon as the file is renamed. Raises Stop 1, 69.
 
-        Loaded configurations carry a digest of what they were made from.
+        Loaded configurations carry a digest of what they were made from. `afresh` loads them whatever that says: what Caddy does by
+        itself, such as asking for a certificate, begins anew.
         """
         wanted = re.search(rf"{traffic.CONFIG}[0-9a-f]+", (self.folder / self.file).read_text())
         code, said = self._ask("GET", "/config/")
-        if code == 200 and wanted and wanted[0] in said:
+        if code == 200 and wanted and wanted[0] in said and not afresh:
             return
         code, said = self._ask("POST", "/load", (ROOT / "proxy" / "caddy" / "Caddyfile").read_bytes())
         if code != 200:
