@@ -8,6 +8,8 @@ from keel.settings import Settings
 from keel.stop import UNAVAILABLE, Stop
 
 WAIT = 30.0  # seconds that the first certificate may take; public authorities take two to ten
+# What Caddy says then; the last two are for good, as where it cannot read or write in secrets/acme/ENV.
+FAILED = ("will retry", "job failed", "initiating certificate management")
 
 
 class Lacking(Stop):
@@ -45,31 +47,29 @@ def granted(settings: Settings) -> None:
         raise Lacking(settings, said)
 
 
-def wait(settings: Settings, since: float = 0.0) -> None:
-    """Return once the proxy has a certificate. Raises Lacking, a Stop 69, as soon as it has failed to get one since then, or after WAIT."""
+def wait(settings: Settings) -> None:
+    """Return once the proxy has a certificate. Raises Lacking, a Stop 69, as soon as it has failed to get one, or after WAIT."""
     end = time.monotonic() + WAIT
-    while not run.dry and _lacks(settings) and not complaint(settings, since) and time.monotonic() < end:
+    while not run.dry and _lacks(settings) and not complaint(settings) and time.monotonic() < end:
         time.sleep(0.2)
     granted(settings)
 
 
-def complaint(settings: Settings, since: float = 0.0) -> str:
-    """What Caddy wrote when it last asked for a certificate in vain, since it was started and since then; '' when it did not, or got one
-    later."""
+def complaint(settings: Settings) -> str:
+    """What Caddy wrote when it last asked for a certificate in vain, since its start or last reload; '' when it did not."""
     found = engine.service(settings, settings["KEEL_PROXY"])
-    if not found:
-        return ""
-    started = dt.datetime.fromisoformat(engine.inspect(found["Id"])["State"]["StartedAt"]).timestamp()
-    for line in reversed(engine.logs(found["Id"], 500)):
+    for line in reversed(engine.logs(found["Id"], 500) if found else []):
         try:
             said = json.loads(line)
         except ValueError:
             continue  # nginx, whose words no test has seen
-        if isinstance(said, dict) and said.get("logger") == "tls.obtain":
-            if said["ts"] < max(since, started) or "successfully" in said["msg"]:
-                return ""
-            if said["msg"] == "will retry":
-                return str(said["error"])
+        if not isinstance(said, dict):
+            continue
+        if said.get("msg") == "using config from file" or said.get("uri") == "/load":
+            return ""
+        # A reload ends the job of before, which is no failure.
+        if said.get("msg") in FAILED and "context canceled" not in said["error"]:
+            return str(said["error"])
     return ""
 
 

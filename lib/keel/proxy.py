@@ -142,9 +142,8 @@ def _reload_and_prove(settings: Settings, container: str, generation: int) -> No
     if run.dry:
         run.dry(f"reload {settings['KEEL_PROXY']} and prove generation {generation}")
         return
-    begin = time.time()
     kind(settings).reload(container, afresh=bool(acme.lacking(settings)))
-    acme.wait(settings, begin)
+    acme.wait(settings)
     said = probe.prove(settings, generation)
     if said:
         raise Stop(f"{settings['KEEL_PROXY']} does not serve generation {generation}: {said}", NO, "logs proxy")

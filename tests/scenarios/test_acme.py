@@ -128,7 +128,11 @@ def test_the_certificate_outlives_the_proxys_container(ours: Authority) -> None:
     acme = platform.root / "secrets" / "acme" / platform.name / "caddy"
     platform.service("proxy").remove(force=True)
     acme.rename(acme.with_name("aside"))
-    platform.up()
+    acme.mkdir(mode=0o500)  # where Caddy cannot write
+    done = platform.run(["start-base"])
+    assert done.code == 69 and NONE in errors(done)[0] and "permission denied" in errors(done)[0], str(done)
+    acme.rmdir()
+    platform.make("reload").well()
     assert serial(platform) != before and ours.asked() == 2
 
 
