@@ -69,7 +69,7 @@ def complaint(settings: Settings) -> str:
             return ""
         # A reload ends the job of before, which is no failure.
         if said.get("msg") in FAILED and "context canceled" not in said["error"]:
-            return str(said["error"])
+            return str(said["error"]).strip()
     return ""
 
 
