@@ -198,6 +198,22 @@ $B"
   has "files-backup: warning: secrets/tls/development: key.pem is a link to /etc/hostname, which is left out" "$stderr"
 }
 
+@test "files-backup: what the proxy fetched by ACME is in it: certificates, keys, account" {
+  local folder=secrets/acme/development/caddy ca=ca.test-9443-acme-local-directory
+  mkdir -p $folder/certificates/$ca/events.test $folder/acme/$ca/users/ops@events.test
+  echo key >$folder/certificates/$ca/events.test/events.test.key
+  echo account >$folder/acme/$ca/users/ops@events.test/ops.key
+  echo root >secrets/tls/development/acme-root.pem
+  chmod -R go= secrets/acme
+  A=$(made --new-set)
+  is absent "$(manifest "$A" facts config absent)" '["state/proxy/traffic.caddy"]'
+  for name in $folder/certificates/$ca/events.test/events.test.key \
+    $folder/acme/$ca/users/ops@events.test/ops.key secrets/tls/development/acme-root.pem; do
+    has "$name" "$(names "$A" config.tar)"
+    is "$name" "$(unpacked "$A" config.tar | tar -xO "$name")" "$(cat "$name")"
+  done
+}
+
 @test "files-backup: sockets and pipes are skipped and named" {
   mkfifo up/pipe
   keel files-backup --new-set

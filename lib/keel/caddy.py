@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from keel import traffic
+from keel.options import ACME_ROOT
 from keel.settings import ROOT
 from keel.stop import NO, UNAVAILABLE, Stop
 
@@ -43,14 +44,15 @@ class Caddy:
         code, said = self._ask("POST", "/adapt", (ROOT / "proxy" / "caddy" / "check.Caddyfile").read_bytes())
         return "" if code == 200 else _error(said)
 
-    def reload(self, container: str) -> None:
+    def reload(self, container: str, *, afresh: bool = False) -> None:
         """Make Caddy load its files anew where it must: a switch alone is in force as soon as the file is renamed. Raises Stop 1, 69.
 
-        Loaded configurations carry a digest of what they were made from.
+        Loaded configurations carry a digest of what they were made from. `afresh` loads them whatever that says: what Caddy does by
+        itself, such as asking for a certificate, begins anew.
         """
         wanted = re.search(rf"{traffic.CONFIG}[0-9a-f]+", (self.folder / self.file).read_text())
         code, said = self._ask("GET", "/config/")
-        if code == 200 and wanted and wanted[0] in said:
+        if code == 200 and wanted and wanted[0] in said and not afresh:
             return
         code, said = self._ask("POST", "/load", (ROOT / "proxy" / "caddy" / "Caddyfile").read_bytes())
         if code != 200:
@@ -80,8 +82,9 @@ class Caddy:
 
 
 def static(env: str) -> str:
-    """A digest of the static files and the certificate: after an upgrade or a renewal the next switch loads them."""
-    files = [*sorted((ROOT / "proxy" / "caddy").glob("*[Cc]addy*")), ROOT / "secrets" / "tls" / env / "cert.pem"]
+    """A digest of the static files, the certificate and the authority's root: after an upgrade or a renewal the next switch loads them."""
+    tls = ROOT / "secrets" / "tls" / env
+    files = [*sorted((ROOT / "proxy" / "caddy").glob("*[Cc]addy*")), tls / "cert.pem", tls / ACME_ROOT]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files if file.is_file())).hexdigest()
 
 

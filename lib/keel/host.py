@@ -4,6 +4,7 @@ import socket
 from pathlib import Path
 
 from keel import engine
+from keel.options import ACME_ROOT
 from keel.settings import ROOT, Settings
 from keel.stop import CONFIG, NO, Stop
 
@@ -51,8 +52,11 @@ def ours(settings: Settings) -> None:
 
 
 def certificate(settings: Settings) -> None:
-    """Stop 78 when the proxy would not start for want of its certificate files."""
+    """Stop 78 when the proxy would not start for want of its certificate files, or of the root that KEEL_ACME_ROOT promises."""
     folder = ROOT / "secrets" / "tls" / settings.env
+    if settings["KEEL_TLS"] == "acme" and settings.on("KEEL_ACME_ROOT") and not (folder / ACME_ROOT).exists():
+        raise Stop(f"{folder}: there is no {ACME_ROOT}", CONFIG,
+                   "put the authority's root certificate there (mode 0644); KEEL_ACME_ROOT=off for one that everybody trusts")
     missing = [name for name in ("cert.pem", "key.pem") if not (folder / name).exists()]
     if settings["KEEL_TLS"] == "files" and missing:
         raise Stop(f"{folder}: there is no {' and no '.join(missing)}", CONFIG,

@@ -25,8 +25,8 @@ class Nginx:
         return "" if code == 0 else said.strip()
 
     @staticmethod
-    def reload(container: str) -> None:
-        """Returns before it is live. Raises Stop 1 when nginx says no, 69 when its container is gone.
+    def reload(container: str, *, afresh: bool = False) -> None:
+        """Returns before it is live; each one begins `afresh`. Raises Stop 1 when nginx says no, 69 when its container is gone.
 
         Never `docker kill -s HUP`: whatever the signal, the engine notes that somebody stopped the container by hand, and does not start
         it again after a crash or its own restart. The signal itself takes a tenth of the time of a program in the container.

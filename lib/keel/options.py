@@ -16,6 +16,7 @@ HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 EMAIL = r"([A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+)?"
 URL = r"https://[A-Za-z0-9.:/_-]+"
 LETSENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+ACME_ROOT = "acme-root.pem"  # beside cert.pem and key.pem: the root certificate of a private ACME authority
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Options:
     acme_directory: str = LETSENCRYPT
     project: str = ""    # with the number of replicas: the names of containers that are not there yet
     replicas: int = 0
+    acme_root: bool = False  # the authority is trusted by a root certificate of its own
     static: str = ""     # a digest of the static files around the traffic file
 
     def __post_init__(self) -> None:
@@ -61,7 +63,8 @@ class Options:
         return cls(settings["KEEL_DOMAIN"], number("KEEL_APP_PORT"), number("KEEL_HTTPS_PORT"), settings["KEEL_BALANCE"],
                    number("KEEL_RATE_LIMIT"), number("KEEL_RATE_BURST"), settings.size("KEEL_BODY_LIMIT"), seconds("KEEL_READ_TIMEOUT"),
                    seconds("KEEL_KEEPALIVE_PROXY"), seconds("KEEL_CACHE"), settings["KEEL_TLS"], settings["KEEL_ACME_EMAIL"],
-                   settings["KEEL_ACME_DIRECTORY"] or LETSENCRYPT, settings.project, number("KEEL_REPLICAS"), static)
+                   settings["KEEL_ACME_DIRECTORY"] or LETSENCRYPT, settings.project, number("KEEL_REPLICAS"),
+                   settings.on("KEEL_ACME_ROOT"), static)
 
     @property
     def hsts(self) -> str:

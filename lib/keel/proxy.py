@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from keel import caddy, health, nginx, probe, run, state, traffic
+from keel import acme, caddy, health, nginx, probe, run, state, traffic
 from keel.settings import Settings
 from keel.stop import CONFIG, DATA, NO, Stop
 from keel.traffic import Share, Traffic
@@ -72,23 +72,27 @@ def _back(file: Path) -> str:
 def switch(settings: Settings, wanted: Traffic, say: Say) -> Traffic:
     """Make a traffic live and prove it; what was before is back when that fails. Returns it with its generation.
 
-    Raises Stop 1 (the proxy refuses it, or it never became live), 69 (the proxy is down), 78 (the file cannot be written).
+    Raises Stop 1 (the proxy refuses it, or it never became live), 69 (the proxy is down, or got no certificate), 78 (the file cannot be
+    written).
     """
     there(settings)
     container, before = probe.running(settings), current(settings)
     new = dataclasses.replace(wanted, generation=before.generation + 1)
     old_text = path(settings).read_text() if path(settings).exists() else _render(settings, before)
-    staged = _stage(settings, container, new)
+    staged, lacked = _stage(settings, container, new), bool(acme.lacking(settings))
     try:
         state.rename(staged, path(settings))
         if not run.dry:
             say(f"generation {new.generation} written: {describe(new)}")
         _reload_and_prove(settings, container, new.generation)
     except BaseException as e:
-        # A new number for the old shares: the proof must not mistake the attempt for its repair.
+        if lacked and isinstance(e, acme.Lacking):
+            raise  # nobody could come in before either: the settings of today stay, and the proxy goes on asking with them
+        # The old shares with the settings of then, as those of today may be what is wrong; and a new number: the proof must not mistake
+        # the attempt for its repair.
         again = dataclasses.replace(before, generation=new.generation + 1)
         say(f"generation {new.generation} is not live: putting generation {before.generation} back")
-        state.write(path(settings), _render(settings, again))
+        state.write(path(settings), traffic.renumbered(old_text, again.generation))
         try:
             _reload_and_prove(settings, container, again.generation)
         except Stop as worse:
@@ -138,7 +142,8 @@ def _reload_and_prove(settings: Settings, container: str, generation: int) -> No
     if run.dry:
         run.dry(f"reload {settings['KEEL_PROXY']} and prove generation {generation}")
         return
-    kind(settings).reload(container)
+    kind(settings).reload(container, afresh=bool(acme.lacking(settings)))
+    acme.wait(settings)
     said = probe.prove(settings, generation)
     if said:
         raise Stop(f"{settings['KEEL_PROXY']} does not serve generation {generation}: {said}", NO, "logs proxy")

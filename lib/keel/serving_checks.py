@@ -1,7 +1,7 @@
 """What doctor looks at where releases are built and served: plug-ins, the proxy's ports and certificate, the memory of all containers."""
 from typing import Any
 
-from keel import checks, compose, engine, proc, run, settings, tls
+from keel import acme, checks, compose, engine, proc, run, settings, tls
 from keel.checks import Check, Subject, ok
 from keel.settings import Settings
 from keel.stop import Stop
@@ -48,8 +48,8 @@ def ports(s: Settings, facts: dict[str, Any]) -> list[Check]:
 
 def certificate(s: Settings, _facts: dict[str, Any]) -> list[Check]:
     """The files that the proxy serves: there, a pair, for the domain, in time, readable by the proxy and by nobody else."""
-    if s["KEEL_TLS"] != "files":
-        return [ok("certificate", f"KEEL_TLS={s['KEEL_TLS']}: the proxy fetches it")]
+    if s["KEEL_TLS"] == "acme":
+        return [Check("certificate", *acme.verdict(s))]
     folder = settings.ROOT / "secrets" / "tls" / s.env
     hint = f"put a new one into secrets/tls/{s.env}/" if s.env == "production" else f"make cert ENV={s.env}"
     try:

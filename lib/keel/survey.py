@@ -1,7 +1,7 @@
 """What is: the traffic file, the proxy and the engine side by side, and where they differ."""
 from dataclasses import dataclass, field
 
-from keel import engine, lock, probe, proxy, state
+from keel import acme, engine, lock, probe, proxy, state
 from keel.settings import Settings
 from keel.stop import Stop
 
@@ -57,7 +57,10 @@ def take(settings: Settings) -> Survey:
         if not found or found["State"] != "running":
             said.problems.append(f"{name} is not running ({said.services[name]}): make up ENV={settings.env}")
     said.live = probe.live(settings) if said.services[settings["KEEL_PROXY"]] != "absent" else "absent"
-    if said.live != now.generation:
+    lacks = acme.lacking(settings)
+    if lacks:
+        said.problems.append(f"{lacks}; {acme.hint(settings)}")
+    elif said.live != now.generation:
         said.problems.append(f"the traffic file says generation {now.generation}, the proxy answers {said.live}: a switch was cut short; "
                              f"the next deploy or rollback writes and proves a new one")
     try:

@@ -2,7 +2,7 @@
 import time
 from collections.abc import Callable
 
-from keel import engine, lock, probe, proxy, releases, run, state, traffic
+from keel import acme, engine, lock, probe, proxy, releases, run, state, traffic
 from keel.proxy import Say
 from keel.settings import Settings
 from keel.stop import NO, Stop
@@ -18,6 +18,7 @@ def to(settings: Settings, release: str, percent: int, say: Say, drain: bool) ->
     if run.dry:
         run.dry(f"give {release} {percent} % of the traffic, prove it, drain the old release")
         return
+    acme.granted(settings)
     replicas = _all_run(settings, release)
     before = proxy.current(settings)
     share = traffic.Share(release, replicas[0].colour, percent, tuple(r.name for r in replicas))

@@ -51,7 +51,7 @@ def read(certificate: Path, key: Path) -> Pair:
     file = certificate
     try:
         found = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
-        names = _names(found)
+        names = names_of(found)
         file = key
         secret = load_pem_private_key(key.read_bytes(), None)
     except FileNotFoundError:
@@ -65,7 +65,7 @@ def read(certificate: Path, key: Path) -> Pair:
     return Pair(found, names)
 
 
-def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
     from cryptography import x509
 
     try:

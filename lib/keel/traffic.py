@@ -2,9 +2,10 @@
 import hashlib
 import json
 import math
+import re
 from dataclasses import asdict, dataclass
 
-from keel.options import BALANCE, match, whole
+from keel.options import ACME_ROOT, BALANCE, match, whole
 from keel.options import Options as Options
 
 COLOURS = ("blue", "green")
@@ -73,6 +74,13 @@ def parse(text: str) -> Traffic:
         raise ValueError(f"the line {MARK!r} of the traffic file is not of its form: {e!r}") from e
 
 
+def renumbered(text: str, generation: int) -> str:
+    """A traffic file as it was written, with the settings of then, under another number. Raises ValueError for one that is none."""
+    old = parse(text).generation
+    places = rf'^(# live |# Written .* Generation |{MARK}.*"generation": |map "" \$keel_generation {{ default ){old}(?![0-9])'
+    return re.sub(places, rf"\g<1>{generation}", text, flags=re.MULTILINE)
+
+
 def render_nginx(traffic: Traffic, options: Options) -> str:
     """The traffic file for nginx: http-level directives, included by proxy/nginx/nginx.conf."""
     o, head = options, _head(traffic)
@@ -101,8 +109,9 @@ def render_nginx(traffic: Traffic, options: Options) -> str:
                    f"inactive={math.ceil(o.cache)}s;\nproxy_cache keel_cache;")
     if o.tls == "acme":
         contact = f"contact {o.acme_email}; " if o.acme_email else ""
+        trusted = f"ssl_trusted_certificate /etc/keel/tls/{ACME_ROOT}; " if o.acme_root else ""
         out.append(f"acme_shared_zone zone=keel_acme:1M;\nacme_issuer keel {{ uri {o.acme_directory}; "
-                   f"{contact}state_path /var/lib/nginx-acme; accept_terms_of_service; }}")
+                   f"{contact}{trusted}state_path /var/lib/nginx-acme; accept_terms_of_service; }}")
         out.append(f"server {{ server_name {o.domain}; include site-acme.conf; }}\ninclude plain.conf;")
     else:
         out.append("include site.conf;")
@@ -117,9 +126,10 @@ def render_caddy(traffic: Traffic, options: Options) -> str:
     """
     o, acme = options, options.tls == "acme"
     port = "" if o.https_port == 443 else f":{o.https_port}"
-    email = f"\n\temail {o.acme_email}" if o.acme_email else ""
+    issuer = [f"acme_ca {o.acme_directory}", f"email {o.acme_email}" if o.acme_email else "",
+              f"acme_ca_root /etc/keel/tls/{ACME_ROOT}" if o.acme_root else ""]
     snippets = {
-        "options": f"acme_ca {o.acme_directory}{email}" if acme else "",
+        "options": "\n\t".join(filter(None, issuer)) if acme else "",
         "site": f"import /etc/caddy/site.caddy {o.domain if acme else ':8443'}",
         "tls": "" if acme else "tls /etc/keel/tls/cert.pem /etc/keel/tls/key.pem",
         "hsts": f"header ?Strict-Transport-Security {o.hsts}",

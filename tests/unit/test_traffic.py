@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keel.options import Options
-from keel.traffic import CONFIG, Share, Traffic, names, parse, render_caddy, render_nginx
+from keel.traffic import CONFIG, Share, Traffic, names, parse, render_caddy, render_nginx, renumbered
 
 Render = Callable[[Traffic, Options], str]
 BOTH = pytest.mark.parametrize("render", [render_nginx, render_caddy])
@@ -43,7 +43,7 @@ def options(draw: st.DrawFn) -> Options:
         rate_limit=draw(st.integers(0, 10**6)), rate_burst=draw(st.integers(0, 10**6)), body_limit=draw(st.integers(0, 2**40)),
         read_timeout=draw(seconds), keepalive=draw(seconds), cache=draw(seconds), tls=draw(st.sampled_from(["files", "acme"])),
         acme_email=draw(st.sampled_from(["", "ops+acme@example.org"])), project=draw(st.sampled_from(["", "keel-staging"])),
-        replicas=draw(st.integers(0, 9)))
+        replicas=draw(st.integers(0, 9)), acme_root=draw(st.booleans()))
 
 
 def two(percent: int, *, generation: int = 7, maintenance: bool = False) -> Traffic:
@@ -59,6 +59,20 @@ def snippets(text: str) -> str:
 @given(traffic=traffics(), chosen=options())
 def test_what_is_written_is_read_back(render: Render, traffic: Traffic, chosen: Options) -> None:
     assert parse(render(traffic, chosen)) == traffic
+
+
+@BOTH
+@given(traffic=traffics(), chosen=options(), generation=st.integers(0, 2**53 - 1))
+def test_another_number_changes_nothing_else(render: Render, traffic: Traffic, chosen: Options, generation: int) -> None:
+    assert renumbered(render(traffic, chosen), generation) == render(dataclasses.replace(traffic, generation=generation), chosen)
+
+
+def test_an_authority_of_ones_own_is_trusted_where_that_is_asked_for() -> None:
+    for render in (render_nginx, render_caddy):
+        private = dataclasses.replace(OPTIONS, tls="acme", acme_root=True)
+        assert "/etc/keel/tls/acme-root.pem" in render(two(0), private)
+        for other in (dataclasses.replace(private, acme_root=False), dataclasses.replace(private, tls="files")):
+            assert "acme-root.pem" not in render(two(0), other)
 
 
 @BOTH
