@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import counts
 import pytest
 from faulty import Proxy
 from s3server import ADMIN, Server
@@ -93,7 +94,7 @@ def units(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Units]:
         try:
             host = stack.enter_context(Host(platform.root, **AROUND))
         except Lacking as e:
-            pytest.skip(f"no real systemd here, so its units are only checked as text: {e}")
+            pytest.skip(f"{counts.BEYOND}{e}; without a real systemd the units are only checked as text")
         server = Server(tmp_path_factory.mktemp("s3"))
         stack.callback(server.stop)
         server.bucket("night")

@@ -44,3 +44,12 @@ def test_pytest(tmp_path: Path) -> None:
 
 def test_pytest_that_wrote_no_report(tmp_path: Path) -> None:
     assert counts.junit(tmp_path / "absent.xml") == (0, 0, 0)
+
+
+def test_what_the_machine_cannot_run_is_told_from_other_skips(tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    assert counts.beyond(report) == 0
+    cases = "".join(f'<testcase><skipped type="pytest.skip" message="{text}">x</skipped></testcase>'
+                    for text in (f"{counts.BEYOND}no systemd", "no engine", f"later {counts.BEYOND}"))
+    report.write_text(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
+    assert counts.beyond(report) == 1
