@@ -178,6 +178,12 @@ def stop(containers: list[str]) -> dict[str, int]:
         return dict(zip(containers, pool.map(one, containers), strict=True))
 
 
+def has_volume(name: str) -> bool:
+    """Whether there is a volume of this name."""
+    with reachable():
+        return any(v["Name"] == name for v in client(5).volumes({"name": name})["Volumes"] or [])
+
+
 def root() -> Path | None:
     """Where the engine keeps images and volumes; None when that is not on this host."""
     with reachable():
