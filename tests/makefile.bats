@@ -10,7 +10,7 @@ setup() {
   cp "$CHECKOUT/Makefile" .
   # What a target would begin: each leaves a mark.
   for name in with-lock start-base status; do printf '#!/bin/sh\necho %s "$KEEL_ENV" >>began\n' "$name" >"bin/$name"; done
-  unset KEEL_ENV ENV env Env environment Environment
+  unset KEEL_ENV ENV env Env environment Environment MAKEFLAGS
 }
 
 # refused ARG…: make ends with one line on stderr, and nothing was begun.
