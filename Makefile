@@ -29,9 +29,24 @@ image       := $(if $(IMAGE),pull-image $(IMAGE),build-image)
 # shell outlives a job that is told to end: systemd takes the end of make for the end of all, and tells whoever still cleans up again.
 at_the_end  := trap : INT TERM HUP; trap 'code=$$?; backup-metrics >/dev/null || exit $$((code ? code : $$?))' EXIT
 
-.PHONY: help setup secrets cert demo up deploy reload rollback status releases logs down destroy doctor env-check maintenance-on \
-        maintenance-off backup backup-only restore-verify drill prune backups backup-keys backup-prune backup-metrics restore \
-        prune-images pin-images dev lint test test-load bench bench-backup lock
+targets     := help setup secrets cert demo up deploy reload rollback status releases logs down destroy doctor env-check maintenance-on \
+               maintenance-off backup backup-only restore-verify drill prune backups backup-keys backup-prune backup-metrics restore \
+               prune-images pin-images dev lint test test-load bench bench-backup lock
+# Before anything is begun: of `make deploy staging` make would run the deploy, of another environment, and only then ask for `staging`.
+unknown     := $(filter-out $(targets) .venv/done .venv/dev,$(MAKECMDGOALS))
+ifneq ($(unknown),)
+meant       := $(firstword $(filter $(known),$(unknown)))
+$(error $(unknown): no such target; nothing was done; $(if $(meant),is ENV=$(meant) meant?,`make` lists them))
+endif
+misspelt    := $(firstword $(foreach name,env Env environment Environment,$(if $(filter-out undefined,$(origin $(name))),$(name))))
+ifneq ($(misspelt),)
+$(error $(misspelt)=$($(misspelt)): the environment is named by ENV; nothing was done; is ENV=$($(misspelt)) meant?)
+endif
+ifeq ($(strip $(ENV)),)
+$(error ENV= is empty; nothing was done; environments: $(known))
+endif
+
+.PHONY: $(targets)
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -15,14 +15,16 @@ teardown() {
   [ -z "${container:-}" ] || docker rm -f "$container" >/dev/null
 }
 
-# A listener of our own; $port and its pid in `started`.
+# listen [NAME]: a listener of our own, which calls itself so; $port and its pid in `started`.
 listen() {
+  local name=${1:-python3}
   coproc LISTEN { exec python3 -c '
 import socket, sys, time
+open("/proc/self/comm", "w").write(sys.argv[1])
 s = socket.socket(socket.AF_INET)
 s.bind(("127.0.0.1", 0)); s.listen()
 print(s.getsockname()[1], flush=True)
-sys.stdin.read()'; }
+sys.stdin.read()' "$name"; }
   started+=("$LISTEN_PID")
   read -r port <&"${LISTEN[0]}"
 }
@@ -93,6 +95,17 @@ assert all(r["hint"] for r in rows if r["verdict"] == "bad"), rows' <<<"$output"
   exits 1
   has "bad  ports       KEEL_HTTPS_PORT=$port is held by python3 (pid ${started[0]}); stop it, or choose another port" "$output"
   has "KEEL_HTTP_PORT=18180 is free" "$(line ports)"
+}
+
+@test "doctor: no engine: a port that it holds for a container may be our own, and is not called another's" {
+  use_host
+  keel dev-cert
+  listen docker-proxy
+  set_env KEEL_HTTP_PORT=18180 "KEEL_HTTPS_PORT=$port"
+  DOCKER_HOST=unix:///nowhere.sock keel doctor
+  exits 69
+  has "warn ports       KEEL_HTTPS_PORT=$port is held by docker-proxy (pid ${started[0]}): for whom, only the engine could say" "$output"
+  hasnt "stop it" "$(line ports)"
 }
 
 @test "doctor: a port that a container holds: ours is well, another's is bad" {

@@ -55,6 +55,14 @@ restore-verify: hint: on a host that restores: backup-keys make identity --outpu
   [ ! -e "$DISK/development/verdicts" ]
 }
 
+@test "docs/keys.md: one host: what it says there is enough for make backup" {
+  awk '/^```/{inside = $0 == "```sh one-host"; next} inside' "$DOC" >"$BATS_TEST_TMPDIR/commands"
+  is lines "$(wc -l <"$BATS_TEST_TMPDIR/commands")" 2
+  bash -euo pipefail "$BATS_TEST_TMPDIR/commands"
+  keel doctor
+  has "ok   signer      $TREE/secrets/backup-sign.pem: enough for make backup"$'\n' "$output"
+}
+
 @test "docs/keys.md: its life of a key, from the first to the last command" {
   section "Make them"
   exits 0

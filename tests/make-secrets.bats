@@ -7,6 +7,23 @@ setup() {
   load helper
   scratch
   file=secrets/development.env
+  export DOCKER_HOST=unix:///nowhere.sock # what the engine of this machine has is no matter, but for the tests that ask it
+}
+
+teardown() {
+  [ -z "${volume:-}" ] || docker volume rm "$volume" >/dev/null
+}
+
+# An environment whose database is there, and whose secrets have lost its password.
+a_database() {
+  unset DOCKER_HOST
+  use_host
+  if [ -n "$(host_value DOCKER_HOST)" ]; then DOCKER_HOST=$(host_value DOCKER_HOST) && export DOCKER_HOST; fi
+  export KEEL_ENV=bats-secrets-$$
+  cp compose/development.env "compose/$KEEL_ENV.env"
+  file=secrets/$KEEL_ENV.env
+  (umask 077; printf 'REDIS_PASSWORD=kept\n' >"$file")
+  volume=$(docker volume create "keel-${KEEL_ENV}_postgres")
 }
 
 mode() { stat -c %a "$1"; }
@@ -115,4 +132,31 @@ REDIS_PASSWORD=b"
   exits 78
   has "did you mean staging?" "$stderr"
   is files "$(ls -A secrets)" ""
+}
+
+@test "make-secrets: no new password for a database that is there: exit 78, nothing is written" {
+  a_database
+  keel make-secrets
+  exits 78
+  is stdout "$output" ""
+  has "make-secrets: error: $file: no POSTGRES_PASSWORD, and the database in the volume $volume has one" "$stderr"
+  has "make-secrets: hint: put the old line back" "$stderr"
+  has "make destroy ENV=$KEEL_ENV" "$stderr"
+  is file "$(cat "$file")" REDIS_PASSWORD=kept
+  rm "$file"
+  keel make-secrets
+  exits 78
+  [ ! -e "$file" ]
+  docker volume rm "$volume" >/dev/null
+  volume=$(docker volume create "keel-$KEEL_ENV-other_postgres") # another environment's
+  keel make-secrets
+  exits 0
+}
+
+@test "make-secrets: with the database's password there, a new one for Redis is written" {
+  a_database
+  (umask 077; printf 'POSTGRES_PASSWORD=kept\n' >"$file")
+  keel make-secrets
+  exits 0
+  is stderr "$stderr" "make-secrets: $file: new: REDIS_PASSWORD"
 }

@@ -311,3 +311,39 @@ $name: hint: make -C $TREE setup"
   done
   all_well
 }
+
+# An import that a signal comes into: sent to the process itself, so that it does each time what Ctrl-C does now and then.
+hit() {
+  mkdir -p "$TREE/lib/click"
+  printf 'import os, signal\nos.kill(os.getpid(), signal.%s)\nraise SystemExit(7)\n' "$1" >"$TREE/lib/click/__init__.py"
+}
+
+@test "manners: interrupted during its imports a command dies of SIGINT, silently; an ignored one stays ignored" {
+  hit SIGINT
+  for name in "${COMMANDS[@]}"; do
+    run --separate-stderr python3 -c 'import subprocess, sys; print(subprocess.run(sys.argv[1:]).returncode)' "bin/$name" --help
+    must "$name" "ends with $output" same "$output" -2
+    must "$name" "says: $stderr" empty "$stderr"
+    run --separate-stderr env --ignore-signal=INT "bin/$name" --help
+    must "$name" "exits $status when it is ignored" same "$status" 7
+    must "$name" "says: $stderr" empty "$stderr"
+  done
+  all_well
+}
+
+@test "manners: interrupted at work a command says so: its own handler has taken over" {
+  some_secrets
+  rm secrets/development.env
+  mkfifo -m 600 secrets/development.env # where it waits for its settings
+  run --separate-stderr timeout 60 python3 - bin/env-check <<'PY'
+import os, signal, subprocess, sys
+ended = subprocess.Popen(sys.argv[1:], stderr=subprocess.PIPE, text=True)
+with open("secrets/development.env", "w"):  # open: it is there
+    ended.send_signal(signal.SIGINT)
+    print(ended.communicate()[1])
+sys.exit(ended.returncode)
+PY
+  is status "$status" 130
+  has "env-check: interrupted by SIGINT: " "$output"
+  hasnt Traceback "$output"
+}

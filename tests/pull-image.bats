@@ -55,7 +55,10 @@ pull-image: hint: name it NAME@sha256:DIGEST: a tag may be another image tomorro
   is stdout "$output" ""
   has "pull-image: pulling 127.0.0.1:1/events@$NOWHERE" "$stderr"
   has "pull-image: error: 127.0.0.1:1/events@$NOWHERE: cannot be pulled: " "$stderr"
-  has "pull-image: hint: is the digest right, and are you logged in to the registry?" "$stderr"
+  has "pull-image: hint: does the registry run, and does the network of the engine's host reach it?" "$stderr"
+  keel pull-image "no-such-host.invalid/events@$NOWHERE"
+  exits 69
+  has "pull-image: hint: is the registry's name right, and does the engine's host resolve it?" "$stderr"
 }
 
 @test "pull-image: an image that does not exist: exit 1" {
@@ -67,6 +70,7 @@ pull-image: hint: name it NAME@sha256:DIGEST: a tag may be another image tomorro
   exits 1
   is stdout "$output" ""
   has "pull-image: error: 127.0.0.1:$port/events@$NOWHERE: cannot be pulled: " "$stderr"
+  has "pull-image: hint: is the digest right, and are you logged in to the registry?" "$stderr"
 }
 
 @test "pull-image: the first bad one ends it; those before it are printed" {

@@ -111,7 +111,7 @@ $KEEL_ENV/objects/$output/dump.rdb.zst.age"
   bring_back restore "$A" redis
   exits 1
   has "redis holds 50511 keys: nothing was changed" "$stderr"
-  has "--confirm $KEEL_ENV: they are replaced" "$stderr"
+  has "--confirm $KEEL_ENV (with make: CONFIRM=$KEEL_ENV): they are replaced" "$stderr"
   cli flushall
   cli config set rdb-key-save-delay 20 # the append-only file takes some seconds too
   bring_back restore "$A" redis

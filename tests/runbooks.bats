@@ -76,6 +76,25 @@ follow_server() {
   is rows "$(hashes events)" "$SEEN"
 }
 
+@test "runbooks: a lost password" {
+  local before file=secrets/$KEEL_ENV.env
+  before=$(grep ^POSTGRES_PASSWORD= "$file")
+  bin/files-backup -q --new-set | bin/restore-verify -q >/dev/null
+  sed -i /^POSTGRES_PASSWORD=/d "$file"
+  run bin/make-secrets
+  [ "$status" -eq 78 ]
+  follow lost-password
+  is line "$(grep ^POSTGRES_PASSWORD= "$file")" "$before"
+  [ ! -e secrets/rescued ]
+  sed -i /^POSTGRES_PASSWORD=/d "$file"
+  follow new-password
+  is mode "$(stat -c %a "$file")" 600
+  [ "$(grep ^POSTGRES_PASSWORD= "$file")" != "$before" ]
+  run docker exec -e "PGPASSWORD=$(sed -n 's/^POSTGRES_PASSWORD=//p' "$file")" "keel-$KEEL_ENV-postgres-1" \
+    psql -XAtq -h postgres -U events -d events -c 'SELECT 1'
+  is answer "$output" 1
+}
+
 @test "runbooks: a whole server" {
   bin/stop-base -q --destroy "$KEEL_ENV"
   bin/dev-cert -q

@@ -32,8 +32,19 @@ teardown_file() {
   kill "$pid"
   exits 78
   is stdout "$output" ""
-  has "start-base: error: KEEL_HTTPS_PORT=$taken is taken by another program" "$stderr"
-  has "start-base: hint: ss -ltnp shows by whom" "$stderr"
+  has "start-base: error: KEEL_HTTPS_PORT=$taken is taken by python3 (pid $pid)" "$stderr"
+  has "start-base: hint: stop it, or choose another port in compose/$KEEL_ENV.env" "$stderr"
+  is containers "$(docker ps -aq --filter "label=keel.env=$KEEL_ENV")" ""
+}
+
+@test "start-base: a port that a container has: exit 78 names the container" {
+  local taken box
+  taken=$(port)
+  box=$(docker run --detach --publish "$taken:1" --entrypoint tail "$(image_of REDIS)" -f /dev/null)
+  keel start-base
+  docker rm --force "$box" >stopped
+  exits 78
+  [[ "$stderr" =~ "=$taken is taken by the container "[a-z]+_[a-z]+ ]]
   is containers "$(docker ps -aq --filter "label=keel.env=$KEEL_ENV")" ""
 }
 

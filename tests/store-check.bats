@@ -81,6 +81,16 @@ yes private"
   hasnt AKIAsecret "$output$stderr"
 }
 
+@test "store-check: a store whose name is wrong: the host and the cause are said, in words" {
+  local url="s3://bucket/p?endpoint=http://no-such-host.invalid:9/path"
+  AWS_ACCESS_KEY_ID=a AWS_SECRET_ACCESS_KEY=b KEEL_S3_ATTEMPTS=1 keel store-check "$url"
+  exits 1
+  grep -qE 'the store does not answer: no-such-host\.invalid: (name or service not known|temporary failure in name resolution) \(' \
+    <<<"$output$stderr"
+  AWS_ACCESS_KEY_ID=a AWS_SECRET_ACCESS_KEY=b KEEL_S3_ATTEMPTS=1 keel store-check "s3://bucket/p?endpoint=http://127.0.0.1:9"
+  has "the store does not answer: 127.0.0.1: connection refused (EndpointConnectionError)" "$output$stderr"
+}
+
 @test "store-check: what is no URL is usage" {
   keel store-check nonsense
   exits 2

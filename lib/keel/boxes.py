@@ -2,7 +2,7 @@
 import contextlib
 from typing import Any
 
-from keel.engine import HINT, client, reachable
+from keel.engine import client, reachable
 from keel.stop import UNAVAILABLE, Stop
 
 
@@ -24,7 +24,7 @@ def create(name: str, image: str, labels: dict[str, str], binds: list[str], **mo
             api.start(made)
         except docker.errors.APIError as e:
             remove(made)
-            raise Stop(f"{name}: {e.explanation}", UNAVAILABLE, HINT) from None
+            raise Stop(f"{name}: {e.explanation}", UNAVAILABLE, "make doctor ENV=… says what is wrong with this host") from None
     return made
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keel import engine, host, proc, settings, state
+from keel import engine, host, no_engine, proc, settings, state
 from keel.settings import Settings
 from keel.stop import Stop
 
@@ -43,8 +43,7 @@ def everything(s: Settings, work: Sequence[Subject]) -> list[Check]:
         facts = engine.facts()
         found += [ok("engine", f"answers at {s.raw('DOCKER_HOST') or 'the default socket'}"), *the_engine(facts)]
     except Stop as e:
-        where = s.raw("DOCKER_HOST") or "the default socket"
-        found.append(Check("engine", "bad", e.message, f"start it, or set DOCKER_HOST (now {where}); make setup starts one for a trial"))
+        found.append(Check("engine", "bad", e.message, no_engine.advice()))
     for subject in (disk, clock, *work):
         try:
             found += subject(s, facts)

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keel import health, run
+from keel import health, no_engine, run
 from keel.settings import Settings
 from keel.stop import NO, UNAVAILABLE, Stop
-
-HINT = "is the engine running? `make setup` starts one for a trial; make doctor ENV=… says more"
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,8 @@ def reachable() -> Iterator[None]:
             if e.status_code == 409 and "is not running" in str(e.explanation):
                 raise Stop(f"the engine: {e.explanation}", UNAVAILABLE, "it ended meanwhile: see its log") from None
             raise
-        raise Stop(f"the engine does not answer: {health.reason(e)}", UNAVAILABLE, HINT) from None
+        raise Stop(f"the engine does not answer: {health.reason(e)}", UNAVAILABLE,
+                   f"is the engine running? {no_engine.advice()}; make doctor ENV=… says more") from None
 
 
 def replicas(settings: Settings, colour: str = "") -> list[Replica]:
@@ -176,6 +175,12 @@ def stop(containers: list[str]) -> dict[str, int]:
         return {}
     with reachable(), ThreadPoolExecutor(max_workers=8) as pool:
         return dict(zip(containers, pool.map(one, containers), strict=True))
+
+
+def has_volume(name: str) -> bool:
+    """Whether there is a volume of this name."""
+    with reachable():
+        return any(v["Name"] == name for v in client(5).volumes({"name": name})["Volumes"] or [])
 
 
 def root() -> Path | None:

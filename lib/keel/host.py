@@ -3,7 +3,7 @@ import shutil
 import socket
 from pathlib import Path
 
-from keel import engine
+from keel import engine, proc
 from keel.options import ACME_ROOT
 from keel.settings import ROOT, Settings
 from keel.stop import CONFIG, NO, Stop
@@ -68,10 +68,18 @@ def ports_free(settings: Settings) -> None:
     proxies = [engine.service(settings, name) for name in ("nginx", "caddy")]
     # As it was told to publish: one that restarts again and again holds its ports only now and then.
     ours = {port for found in proxies if found and found["State"] in ("running", "restarting") for port in engine.publishes(found["Id"])}
-    taken = [f"{name}={settings[name]} is taken by another program" for name in ("KEEL_HTTP_PORT", "KEEL_HTTPS_PORT")
+    taken = [f"{name}={settings[name]} is taken by {_holder(settings.number(name))}" for name in ("KEEL_HTTP_PORT", "KEEL_HTTPS_PORT")
              if settings.number(name) not in ours and not _can_bind(settings.number(name))]
     if taken:
-        raise Stop("\n".join(taken), CONFIG, f"ss -ltnp shows by whom; stop it, or choose another port in {settings.file}")
+        raise Stop("\n".join(taken), CONFIG, f"stop it, or choose another port in {settings.file}")
+
+
+def _holder(port: int) -> str:
+    """Who has a port, as doctor says it: the container that publishes it, or the program that listens."""
+    containers = engine.published()
+    if port in containers:
+        return f"the container {containers[port]['Names'][0].lstrip('/')}"
+    return proc.holder(port) or "another program (ss -ltnp shows which)"
 
 
 def _can_bind(port: int) -> bool:

@@ -40,7 +40,8 @@ def folder(target: str, confirm: str) -> Path:
     held = len(os.listdir(path)) if path.exists() else 0
     if held and confirm != str(path):
         raise Stop(f"{path} holds {held} files and folders: nothing was changed", NO,
-                   f"--to an empty one, or --to {path} --confirm {path}: what has the same name is written over, the rest stays")
+                   f"--to an empty one, or --to {path} --confirm {path} (with make: CONFIRM={path}): what has the same name is written "
+                   "over, the rest stays")
     return path
 
 

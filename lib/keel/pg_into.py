@@ -68,7 +68,7 @@ def _allowed(session: pg.Session, box: str, found: Found, target: str, confirm: 
         held = inside.one(HELD)["n"]
     if held and confirm != target:
         raise Stop(f"the database {target} is there and holds {held} tables, views and large objects: nothing was changed", NO,
-                   f"another name (--to), or --confirm {target}: it is replaced, with all that is in it")
+                   f"another name (--to), or --confirm {target} (with make: TO=, CONFIRM={target}): it is replaced, with all that is in it")
     return True
 
 

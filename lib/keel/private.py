@@ -69,6 +69,13 @@ def close(path: Path) -> None:
     path.chmod(0o600)
 
 
+def lacking(env: str) -> list[str]:
+    """The names of the required secrets that have no value yet in secrets/ENV.env. Raises Stop 78."""
+    known = settings.read(settings.ROOT / "secrets" / f"{env}.env")
+    return [v.name for v in schema.load(settings.ROOT / "compose" / "example.env").values()
+            if v.secret and v.required and known.get(v.name, "") in ("", v.default)]
+
+
 def fill(env: str) -> list[str]:
     """Give every required secret that has no value yet a random one, in secrets/ENV.env; their names. Raises Stop 78, OSError.
 
@@ -76,9 +83,7 @@ def fill(env: str) -> list[str]:
     """
     path = settings.ROOT / "secrets" / f"{env}.env"
     with folder(path.parent):
-        known = settings.read(path)  # also stops at a line that cannot be read, before anything is written
-        wanted = [v.name for v in schema.load(settings.ROOT / "compose" / "example.env").values()
-                  if v.secret and v.required and known.get(v.name, "") in ("", v.default)]
+        wanted = lacking(env)  # also stops at a line that cannot be read, before anything is written
         if not wanted:
             return []
         text = path.read_text() if path.exists() else f"# The secrets of {env}: never commit this file.\n"

@@ -85,7 +85,7 @@ def restore(settings: Settings, found: Found, target: str, confirm: str, folder:
         held = redis.keys(info)
         if held and confirm != settings.env:
             raise Stop(f"redis holds {held} keys: nothing was changed", NO,
-                       f"--confirm {settings.env}: they are replaced, all of them, in every database")
+                       f"--confirm {settings.env} (with make: CONFIRM={settings.env}): they are replaced, all of them, in every database")
         host.memory(2 * found.manifest.facts["used_memory"])  # both hold it for a while
         path = into.fetched(settings, found, DUMP, folder)
         with redis_scratch.box(settings, folder, network=f"{settings.project}_data") as box:

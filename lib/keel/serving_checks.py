@@ -6,6 +6,7 @@ from keel.checks import Check, Subject, ok
 from keel.settings import Settings
 from keel.stop import Stop
 
+ENGINES = ("docker-proxy ", "rootlesskit ", "a program of another user ")  # who holds a port for a container, as far as we can see
 COMPOSE = (2, 30)  # pre_stop and post_start hooks
 
 
@@ -39,7 +40,10 @@ def ports(s: Settings, facts: dict[str, Any]) -> list[Check]:
             labels = containers[port]["Labels"]
             ours = labels.get("com.docker.compose.project") == s.project or labels.get("keel.env") == s.env
             holder = containers[port]["Names"][0].lstrip("/")
-        if holder and not ours:
+        if holder.startswith(ENGINES) and not facts:
+            found.append(Check("ports", "warn", f"{name}={port} is held by {holder}: for whom, only the engine could say",
+                               "start the engine"))
+        elif holder and not ours:
             found.append(Check("ports", "bad", f"{name}={port} is held by {holder}", f"stop it, or choose another port in {s.file}"))
         else:
             found.append(ok("ports", f"{name}={port} is {f'held by our own {holder}' if ours else 'free'}"))

@@ -11,6 +11,7 @@ from keel.stop import CONFIG, Stop
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Our own names that are no settings: how the commands talk to each other.
+RESERVED = ("engine", "host")  # folders of a trial's engine, beside the environments' own: `destroy` would delete it
 OURS = {"KEEL_ENV", "KEEL_TRACE", "KEEL_DRY_RUN", "KEEL_URL", "KEEL_RELEASE", "KEEL_COLOUR", "KEEL_ROOT"}
 
 
@@ -78,6 +79,9 @@ def environment() -> str:
         near = difflib.get_close_matches(env, known, 1)
         raise Stop(f"{env}: there is no compose/{env}.env", CONFIG,
                    f"did you mean {near[0]}?" if near else f"environments: {', '.join(known)}")
+    if env in RESERVED:
+        raise Stop(f"{env}: an environment cannot have this name: its state would lie where a trial's engine has its own", CONFIG,
+                   f"rename compose/{env}.env, compose/{env}.yml and secrets/{env}.env")
     return env
 
 

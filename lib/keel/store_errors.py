@@ -5,8 +5,10 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-from keel import stores
+from keel import health, stores
 from keel.stop import CONFIG, UNAVAILABLE, Stop
 
 CREDENTIALS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ?profile=NAME: are they right, and may they do this?"
@@ -23,6 +25,8 @@ KNOWN = {
     **dict.fromkeys(("ObjectLockConfigurationNotFoundError", "InvalidBucketState"),
                     ("the bucket has no Object Lock", "KEEL_S3_LOCK=off, or a bucket made with Object Lock")),
 }
+# What the network and TLS say, in whose words there is no key.
+CAUSES = (*(words.lower() for words in health.WORDS), "certificate verify failed", "hostname mismatch", "wrong version number")
 
 
 @contextmanager
@@ -49,8 +53,16 @@ def of_s3(url: str, key: str) -> Iterator[None]:
     except e.ParamValidationError as error:
         raise Stop(f"{what}: {str(error).splitlines()[-1].lower()}", CONFIG, "correct the URL of the store") from None
     except (e.BotoCoreError, e.HTTPClientError) as error:
-        raise Stop(f"{what}: the store does not answer ({type(error).__name__})", UNAVAILABLE,
-                   "again later; is KEEL_S3_ENDPOINT right?") from None
+        raise Stop(f"{what}: the store does not answer: {_reason(error)}", UNAVAILABLE,
+                   "again later; is KEEL_S3_ENDPOINT right, and does this host's network resolve and reach it?") from None
+
+
+def _reason(error: Exception) -> str:
+    """The host that was asked, where the error has it, and the cause in known words; never the rest of the URL."""
+    fields: dict[str, Any] = getattr(error, "kwargs", {})
+    url, said = urlsplit(fields.get("endpoint_url") or ""), str(fields.get("error") or error).lower()
+    cause = next((words for words in CAUSES if words in said), "")
+    return ": ".join(words for words in (url.hostname, cause) if words) + f" ({type(error).__name__})"
 
 
 @contextmanager

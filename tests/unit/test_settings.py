@@ -199,3 +199,12 @@ def test_every_fault_is_said_whatever_the_others_are(tree: Tree, bad: set[str]) 
 def test_files_round_trip(tree: Tree, values: dict[str, str]) -> None:
     tree.write("var/round.env", "".join(f"{k}='{v}'\n" for k, v in values.items()))
     assert settings.read(tree.root / "var/round.env") == values
+
+
+@pytest.mark.parametrize("name", ["engine", "host"])
+def test_an_environment_named_like_the_trial_engines_folder_is_refused(tree: Tree, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.write(f"compose/{name}.env", "KEEL_DOMAIN=trial.test\n")
+    monkeypatch.setenv("KEEL_ENV", name)
+    with pytest.raises(Stop, match=f"{name}: an environment cannot have this name") as stop:
+        settings.gather()
+    assert stop.value.code == CONFIG and f"compose/{name}.env" in stop.value.hint
