@@ -1,6 +1,8 @@
 #!/usr/bin/env bats
 # rollback: back to the standby, or a clear no.
 
+# shellcheck disable=SC2030,SC2031  # each test is a process of its own
+
 setup_file() {
   load helper
   load stack
@@ -43,7 +45,7 @@ rollback: hint: releases lists what was; make deploy IMAGE=… deploys it again"
   is serving "$(serving)" "$A"
 }
 
-@test "rollback: the standby serves when it returns; again goes forward" {
+@test "rollback: the standby serves when it returns" {
   B=$(release "$IMAGE")
   echo "$B" >B
   bin/swap-upstream -q "$B"
@@ -54,11 +56,76 @@ rollback: hint: releases lists what was; make deploy IMAGE=… deploys it again"
   has "rollback: live: $A (blue) 100 %, $B (green) 0 % (proven in " "$stderr"
   hasnt drain "$stderr"
   is serving "$(serving)" "$A"
+}
+
+# refused: the last `keel rollback` would have put B back, which was rolled back from at the time of that line of the history.
+refused() {
+  local B since
+  B=$(cat B)
+  since=$(sed -n 's/^{"time": "\([^"]*\)".*"command": "rollback", .*"left": "'"$B"'"}$/\1/p' "state/$KEEL_ENV/history" | tail -n 1)
+  exits 1
+  is stdout "$output" ""
+  is stderr "$stderr" "rollback: error: $B: was rolled back from at $since: rollback does not put it back
+rollback: error: nothing was changed
+rollback: hint: where that is meant: swap-upstream $B"
+  is serving "$(serving)" "$A"
+}
+
+@test "rollback: again: what was rolled back from is not put back, until it has served again" {
+  local before
+  before=$(cat "state/$KEEL_ENV/history" "state/$KEEL_ENV/proxy/traffic.conf")
+  for option in --drain --dry-run; do
+    keel rollback $option
+    refused
+  done
+  is "state" "$(cat "state/$KEEL_ENV/history" "state/$KEEL_ENV/proxy/traffic.conf")" "$before"
+  bin/swap-upstream -q --share 30 "$(cat B)"  # part of the traffic is no sign that it is well: back to A, and no further
+  keel rollback -q
+  exits 0
+  is stdout "$output" "$A"
+  keel rollback
+  refused
+  bin/swap-upstream -q "$(cat B)"
   keel rollback -q --drain
   exits 0
-  is stdout "$output" "$B"
+  is stdout "$output" "$A"
   is stderr "$stderr" ""
-  is serving "$(serving)" "$B"
+  keel rollback
+  refused
+}
+
+@test "rollback: one that was cut short is finished by the next, and is then one that was done" {
+  local moved
+  bin/swap-upstream -q "$(cat B)"
+  for moved in no yes; do
+    cp "state/$KEEL_ENV/history" history
+    keel rollback -q
+    exits 0
+    grep '"command": "rollback"' "state/$KEEL_ENV/history" | tail -n 1 >>history
+    cp history "state/$KEEL_ENV/history"
+    if [ $moved = no ]; then
+      keel swap-upstream -q "$(cat B)"
+      cp history "state/$KEEL_ENV/history"
+    fi
+    keel rollback
+    exits 0
+    is stdout "$output" "$A"
+    is serving "$(serving)" "$A"
+    keel rollback
+    refused
+    bin/swap-upstream -q "$(cat B)"
+  done
+}
+
+@test "rollback: one that failed, and so left nothing, is no reason to refuse" {
+  bin/swap-upstream -q "$A"
+  printf '{"time": "2026-01-02T03:04:05Z", "command": "%s", %s}\n' rollback "\"release\": \"$A\", \"left\": \"$(cat B)\"" \
+    swap-upstream "\"step\": \"failed\", \"release\": \"$A\", \"share\": 100" \
+    swap-upstream "\"step\": \"live\", \"release\": \"$A\", \"share\": 100" >>"state/$KEEL_ENV/history"
+  keel rollback -q
+  exits 0
+  is stdout "$output" "$(cat B)"
+  is serving "$(serving)" "$(cat B)"
 }
 
 @test "rollback: two releases share the traffic: back to the one that last had all of it, whatever its share" {
@@ -73,6 +140,8 @@ rollback: hint: releases lists what was; make deploy IMAGE=… deploys it again"
 }
 
 @test "rollback: --dry-run names the standby and changes nothing" {
+  bin/swap-upstream -q "$A"
+  bin/swap-upstream -q "$(cat B)"
   keel rollback --dry-run
   exits 0
   rehearsed

@@ -74,6 +74,27 @@ def standby(settings: Settings) -> str:
     return waiting[0].release
 
 
+def back(settings: Settings) -> str:
+    """The release that a rollback gives all traffic to: the standby. Raises Stop 1 as `standby`, and for one that was itself rolled back
+    from and has not had all traffic since: a rollback typed twice must not put the bad release back.
+
+    After a rollback that was cut short it is that one's release again, also where the file says already that it serves.
+    """
+    found, after = standby(settings), {}  # and how the switch ended that came next after a line
+    for line in state.latest(settings.state):
+        if line.get("command") == "swap-upstream" and line.get("step") in ("live", "failed"):
+            if line["step"] == "live" and (line.get("release"), line.get("share")) == (found, 100):
+                return found
+            after = line
+        elif line.get("command") == "rollback" and line.get("left") == found:
+            if not after:
+                return str(line["release"])
+            if (after["step"], after.get("release")) == ("live", line["release"]):
+                raise Stop(f"{found}: was rolled back from at {line['time']}: rollback does not put it back\nnothing was changed", NO,
+                           f"where that is meant: swap-upstream {found}")
+    return found
+
+
 def _all_run(settings: Settings, release: str) -> list[engine.Replica]:
     """The replicas of a release. Raises Stop 1 with the last words of one that does not run."""
     found = releases.replicas(settings, release)
