@@ -33,7 +33,7 @@ serving() { public /version | sed -n 's/.*"release":"\([^"]*\)".*/\1/p'; }
   exits 1
   is stdout "$output" ""
   is stderr "$stderr" "rollback: error: $KEEL_ENV: there is no standby to roll back to
-rollback: hint: releases lists what was; make deploy IMAGE=… deploys it again"
+rollback: hint: releases lists what was; make deploy ENV=$KEEL_ENV IMAGE=… deploys it again"
 }
 
 @test "rollback: only one release was ever deployed: there is no standby" {
@@ -168,4 +168,29 @@ rollback: hint: where that is meant: swap-upstream $B"
   exits 1
   has "keel-$KEEL_ENV-blue-app-1: exited, exit code 0" "$stderr"
   is serving "$(serving)" "$(cat B)"
+}
+
+@test "rollback: after a deploy that failed, which has replaced the standby: exit 1, and the hint brings a release back" {
+  local B hint next
+  B=$(cat B)
+  KEEL_SMOKE_COMMAND=false run --separate-stderr bash -o pipefail -c "bin/start-release $IMAGE | bin/smoke-test | bin/swap-upstream"
+  [ "$status" -ne 0 ]
+  has "replacing the standby $A: no rollback until " "$stderr"
+  keel rollback
+  exits 1
+  is stdout "$output" ""
+  is stderr "$stderr" "rollback: error: $A: has no containers: it was stopped or replaced on blue
+rollback: hint: deploy its image again: make deploy ENV=$KEEL_ENV IMAGE=$IMAGE"
+  keel status
+  exits 1
+  has "status: warning: $A is the standby: rollback cannot use it, but 0 of its 1 replicas run" "$stderr"
+  hint=$(sed -n 's/.*: make deploy/make deploy/p' <<<"$(bin/rollback 2>&1)")
+  # shellcheck disable=SC2086
+  next=$($hint | tail -n 1)
+  is serving "$(serving)" "$next"
+  keel status
+  exits 0
+  keel rollback -q
+  exits 0
+  is serving "$(serving)" "$B"
 }

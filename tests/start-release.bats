@@ -118,6 +118,9 @@ $KEEL_ENV app blue"
 }
 
 @test "start-release: never on a colour that serves" {
+  keel start-release "$IMAGE"
+  exits 0
+  has "start-release: replacing the standby $(cat next): no rollback until $output is live" "$stderr"
   keel start-release -q "$IMAGE"
   exits 0
   is stderr "$stderr" ""

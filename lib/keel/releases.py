@@ -91,7 +91,7 @@ def replicas(settings: Settings, release: str) -> list[Replica]:
     found = [r for r in engine.replicas(settings, record["colour"]) if r.release == release]
     if not found:
         raise Stop(f"{release}: has no containers: it was stopped or replaced on {record['colour']}", NO,
-                   f"start its image again: start-release {record['image']}")
+                   f"deploy its image again: make deploy ENV={settings.env} IMAGE={record['image']}")
     return found
 
 

@@ -70,7 +70,7 @@ def standby(settings: Settings) -> str:
         waiting = [s for s in now.shares if s.release == last]
     if len(now.shares) < 2 or not waiting:
         raise Stop(f"{settings.env}: there is no standby to roll back to", NO,
-                   "releases lists what was; make deploy IMAGE=… deploys it again")
+                   f"releases lists what was; make deploy ENV={settings.env} IMAGE=… deploys it again")
     return waiting[0].release
 
 
