@@ -2,7 +2,7 @@
 import time
 from collections.abc import Callable
 
-from keel import engine, lock, probe, proxy, releases, run, state, traffic
+from keel import engine, host, lock, probe, proxy, releases, run, state, traffic
 from keel.proxy import Say
 from keel.settings import Settings
 from keel.stop import NO, Stop
@@ -69,6 +69,7 @@ def standby(settings: Settings) -> str:
         last = next(whole, None)
         waiting = [s for s in now.shares if s.release == last]
     if len(now.shares) < 2 or not waiting:
+        host.ours(settings)  # beside another state folder there is never a standby
         raise Stop(f"{settings.env}: there is no standby to roll back to", NO,
                    f"releases lists what was; make deploy ENV={settings.env} IMAGE=… deploys it again")
     return waiting[0].release
