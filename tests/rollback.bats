@@ -128,6 +128,54 @@ rollback: hint: where that is meant: swap-upstream $B"
   is serving "$(serving)" "$(cat B)"
 }
 
+# ill needed|other: makes each setting that a switch needs, or each other one, a faulty line; those that take anything are left out.
+ill() {
+  PYTHONPATH=lib .venv/bin/python -c '
+import pathlib, sys
+from keel import schema, switch
+for name, v in schema.load(pathlib.Path("compose/example.env")).items():
+    if (name in switch.NEEDS) == (sys.argv[1] == "needed") and v.fault("?\" !"):
+        print(f"{name}=?\" !")' "$1"
+}
+
+@test "rollback: a fault of the settings that a switch does not need is warned of; one that it needs is 78, and nothing changes" {
+  local settings=compose/$KEEL_ENV.env secrets=secrets/$KEEL_ENV.env line count=0
+  cp -p "$settings" settings
+  cp -p "$secrets" secrets.was
+  bin/swap-upstream -q "$A"
+  while read -r line; do
+    set_env "$line"
+    keel rollback
+    cp settings "$settings"
+    exits 78
+    has "rollback: error: ${line%%=*} " "$stderr"
+    count=$((count + 1))
+  done < <(ill needed)
+  [ "$count" -gt 10 ]
+  for line in "no setting" KEEL_PROXY=nginx KEEL_HTTPS_PROT=8443; do  # the second one is there twice then
+    printf 'KEEL_PROXY=nginx\n%s\n' "$line" >>"$settings"
+    keel rollback
+    cp settings "$settings"
+    exits 78
+    is stdout "$output" ""
+  done
+  is serving "$(serving)" "$A"
+  sed -i '/^KEEL_HTTP_PORT=/d' "$settings"
+  while read -r line; do set_env "$line"; done < <(ill other)
+  printf 'SHUTDOWN_LAMEDUCK=1s\n' >>"$settings"
+  printf 'no setting\n' >"$secrets"
+  keel rollback
+  cp settings "$settings"
+  cp -p secrets.was "$secrets"
+  exits 0
+  is stdout "$output" "$(cat B)"
+  for line in "$settings: SHUTDOWN_LAMEDUCK is there twice" "$secrets: line 1 is not NAME=value" "REDIS_PASSWORD (not set) is missing"; do
+    has "rollback: warning: $line (not needed for this)" "$stderr"
+  done
+  hasnt "error" "$stderr"
+  is serving "$(serving)" "$(cat B)"
+}
+
 @test "rollback: two releases share the traffic: back to the one that last had all of it, whatever its share" {
   for share in 20 70; do
     bin/swap-upstream -q --share $share "$A"

@@ -1,11 +1,37 @@
 """Moving traffic between releases: what swap-upstream and rollback share."""
+import re
 import time
 from collections.abc import Callable
 
 from keel import engine, host, lock, probe, proxy, releases, run, state, traffic
+from keel import settings as rooms
 from keel.proxy import Say
 from keel.settings import Settings
-from keel.stop import NO, Stop
+from keel.stop import CONFIG, NO, Stop
+
+# All that a switch reads of the settings.
+NEEDS = {"DOCKER_CONFIG", "DOCKER_HOST", "KEEL_TOOLS", *(f"KEEL_{name}" for name in (
+    "ACME_DIRECTORY", "ACME_EMAIL", "APP_PORT", "BALANCE", "BODY_LIMIT", "CACHE", "DOMAIN", "DRAIN_TIMEOUT", "HTTPS_PORT",
+    "KEEPALIVE_PROXY", "PROXY", "RATE_BURST", "RATE_LIMIT", "READ_TIMEOUT", "READY_PATH", "REPLICAS", "STATE", "TLS"))}
+
+
+def enough(found: Settings, warn: Say) -> Settings:
+    """The settings, where all that a switch needs of them is well-formed; each other fault is warned of: a rollback is not held up by it.
+
+    Raises Stop 78 with all faults where one of them matters.
+    """
+    faults = rooms.faults(found)
+    if any(_matters(fault) for fault in faults if fault not in rooms.nesting(found)):
+        raise Stop("\n".join(faults), CONFIG, f"edit {found.file} or secrets/{found.env}.env; compose/example.env explains each")
+    for fault in faults:
+        warn(f"{fault} (not needed for this)")
+    return found
+
+
+def _matters(fault: str) -> bool:
+    """Whether it names what a switch needs, or is of a line or file that cannot be read, which may hold it; none of it is a secret."""
+    unread = " is not NAME=value" in fault or " cannot be read: " in fault
+    return not NEEDS.isdisjoint(re.findall(r"[A-Z][A-Z0-9_]+", fault)) or (unread and not fault.startswith("secrets/"))
 
 
 def to(settings: Settings, release: str, percent: int, say: Say, drain: bool) -> None:
