@@ -37,6 +37,24 @@ migrate: hint: build-image makes one; pull-image fetches one"
   hasnt '"command": "migrate"' "$(cat "state/$KEEL_ENV/history")"
 }
 
+@test "migrate: what start-release would refuse is refused before anything is run: no HEALTHCHECK, root, another state folder" {
+  local image
+  for line in "HEALTHCHECK NONE" "USER root"; do
+    image=$(variant "$IMAGE" "$line")
+    keel migrate "$image"
+    exits 1
+    is stdout "$output" ""
+    has "migrate: error: $image: " "$stderr"
+  done
+  has "runs as root" "$stderr"
+  KEEL_STATE=elsewhere keel migrate "$IMAGE"
+  exits 78
+  is stdout "$output" ""
+  has "migrate: error: $KEEL_ENV runs on this host with its state in $TREE/state, not in $TREE/elsewhere" "$stderr"
+  hasnt '"command": "migrate"' "$(cat "state/$KEEL_ENV/history")"
+  [ ! -e "elsewhere/$KEEL_ENV/history" ]
+}
+
 @test "migrate: a lock that is held, no engine: nothing is run" {
   refuses_a_lock migrate "$IMAGE"
   wants_an_engine migrate "$IMAGE"

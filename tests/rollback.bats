@@ -1,6 +1,8 @@
 #!/usr/bin/env bats
 # rollback: back to the standby, or a clear no.
 
+# shellcheck disable=SC2030,SC2031  # each test is a process of its own
+
 setup_file() {
   load helper
   load stack
@@ -31,7 +33,7 @@ serving() { public /version | sed -n 's/.*"release":"\([^"]*\)".*/\1/p'; }
   exits 1
   is stdout "$output" ""
   is stderr "$stderr" "rollback: error: $KEEL_ENV: there is no standby to roll back to
-rollback: hint: releases lists what was; make deploy IMAGE=… deploys it again"
+rollback: hint: releases lists what was; make deploy ENV=$KEEL_ENV IMAGE=… deploys it again"
 }
 
 @test "rollback: only one release was ever deployed: there is no standby" {
@@ -43,7 +45,7 @@ rollback: hint: releases lists what was; make deploy IMAGE=… deploys it again"
   is serving "$(serving)" "$A"
 }
 
-@test "rollback: the standby serves when it returns; again goes forward" {
+@test "rollback: the standby serves when it returns" {
   B=$(release "$IMAGE")
   echo "$B" >B
   bin/swap-upstream -q "$B"
@@ -54,11 +56,124 @@ rollback: hint: releases lists what was; make deploy IMAGE=… deploys it again"
   has "rollback: live: $A (blue) 100 %, $B (green) 0 % (proven in " "$stderr"
   hasnt drain "$stderr"
   is serving "$(serving)" "$A"
+}
+
+# refused: the last `keel rollback` would have put B back, which was rolled back from at the time of that line of the history.
+refused() {
+  local B since
+  B=$(cat B)
+  since=$(sed -n 's/^{"time": "\([^"]*\)".*"command": "rollback", .*"left": "'"$B"'"}$/\1/p' "state/$KEEL_ENV/history" | tail -n 1)
+  exits 1
+  is stdout "$output" ""
+  is stderr "$stderr" "rollback: error: $B: was rolled back from at $since: rollback does not put it back
+rollback: error: nothing was changed
+rollback: hint: where that is meant: swap-upstream $B"
+  is serving "$(serving)" "$A"
+}
+
+@test "rollback: again: what was rolled back from is not put back, until it has served again" {
+  local before
+  before=$(cat "state/$KEEL_ENV/history" "state/$KEEL_ENV/proxy/traffic.conf")
+  for option in --drain --dry-run; do
+    keel rollback $option
+    refused
+  done
+  is "state" "$(cat "state/$KEEL_ENV/history" "state/$KEEL_ENV/proxy/traffic.conf")" "$before"
+  bin/swap-upstream -q --share 30 "$(cat B)"  # part of the traffic is no sign that it is well: back to A, and no further
+  keel rollback -q
+  exits 0
+  is stdout "$output" "$A"
+  keel rollback
+  refused
+  bin/swap-upstream -q "$(cat B)"
   keel rollback -q --drain
   exits 0
-  is stdout "$output" "$B"
+  is stdout "$output" "$A"
   is stderr "$stderr" ""
-  is serving "$(serving)" "$B"
+  keel rollback
+  refused
+}
+
+@test "rollback: one that was cut short is finished by the next, and is then one that was done" {
+  local moved
+  bin/swap-upstream -q "$(cat B)"
+  for moved in no yes; do
+    cp "state/$KEEL_ENV/history" history
+    keel rollback -q
+    exits 0
+    grep '"command": "rollback"' "state/$KEEL_ENV/history" | tail -n 1 >>history
+    cp history "state/$KEEL_ENV/history"
+    if [ $moved = no ]; then
+      keel swap-upstream -q "$(cat B)"
+      cp history "state/$KEEL_ENV/history"
+    fi
+    keel rollback
+    exits 0
+    is stdout "$output" "$A"
+    is serving "$(serving)" "$A"
+    keel rollback
+    refused
+    bin/swap-upstream -q "$(cat B)"
+  done
+}
+
+@test "rollback: one that failed, and so left nothing, is no reason to refuse" {
+  bin/swap-upstream -q "$A"
+  printf '{"time": "2026-01-02T03:04:05Z", "command": "%s", %s}\n' rollback "\"release\": \"$A\", \"left\": \"$(cat B)\"" \
+    swap-upstream "\"step\": \"failed\", \"release\": \"$A\", \"share\": 100" \
+    swap-upstream "\"step\": \"live\", \"release\": \"$A\", \"share\": 100" >>"state/$KEEL_ENV/history"
+  keel rollback -q
+  exits 0
+  is stdout "$output" "$(cat B)"
+  is serving "$(serving)" "$(cat B)"
+}
+
+# ill needed|other: makes each setting that a switch needs, or each other one, a faulty line; those that take anything are left out.
+ill() {
+  PYTHONPATH=lib .venv/bin/python -c '
+import pathlib, sys
+from keel import schema, switch
+for name, v in schema.load(pathlib.Path("compose/example.env")).items():
+    if (name in switch.NEEDS) == (sys.argv[1] == "needed") and v.fault("?\" !"):
+        print(f"{name}=?\" !")' "$1"
+}
+
+@test "rollback: a fault of the settings that a switch does not need is warned of; one that it needs is 78, and nothing changes" {
+  local settings=compose/$KEEL_ENV.env secrets=secrets/$KEEL_ENV.env line count=0
+  cp -p "$settings" settings
+  cp -p "$secrets" secrets.was
+  bin/swap-upstream -q "$A"
+  while read -r line; do
+    set_env "$line"
+    keel rollback
+    cp settings "$settings"
+    exits 78
+    has "rollback: error: ${line%%=*} " "$stderr"
+    count=$((count + 1))
+  done < <(ill needed)
+  [ "$count" -gt 10 ]
+  for line in "no setting" KEEL_PROXY=nginx KEEL_HTTPS_PROT=8443; do  # the second one is there twice then
+    printf 'KEEL_PROXY=nginx\n%s\n' "$line" >>"$settings"
+    keel rollback
+    cp settings "$settings"
+    exits 78
+    is stdout "$output" ""
+  done
+  is serving "$(serving)" "$A"
+  sed -i '/^KEEL_HTTP_PORT=/d' "$settings"
+  while read -r line; do set_env "$line"; done < <(ill other)
+  printf 'SHUTDOWN_LAMEDUCK=1s\n' >>"$settings"
+  printf 'no setting\n' >"$secrets"
+  keel rollback
+  cp settings "$settings"
+  cp -p secrets.was "$secrets"
+  exits 0
+  is stdout "$output" "$(cat B)"
+  for line in "$settings: SHUTDOWN_LAMEDUCK is there twice" "$secrets: line 1 is not NAME=value" "REDIS_PASSWORD (not set) is missing"; do
+    has "rollback: warning: $line (not needed for this)" "$stderr"
+  done
+  hasnt "error" "$stderr"
+  is serving "$(serving)" "$(cat B)"
 }
 
 @test "rollback: two releases share the traffic: back to the one that last had all of it, whatever its share" {
@@ -73,6 +188,8 @@ rollback: hint: releases lists what was; make deploy IMAGE=… deploys it again"
 }
 
 @test "rollback: --dry-run names the standby and changes nothing" {
+  bin/swap-upstream -q "$A"
+  bin/swap-upstream -q "$(cat B)"
   keel rollback --dry-run
   exits 0
   rehearsed
@@ -99,4 +216,29 @@ rollback: hint: releases lists what was; make deploy IMAGE=… deploys it again"
   exits 1
   has "keel-$KEEL_ENV-blue-app-1: exited, exit code 0" "$stderr"
   is serving "$(serving)" "$(cat B)"
+}
+
+@test "rollback: after a deploy that failed, which has replaced the standby: exit 1, and the hint brings a release back" {
+  local B hint next
+  B=$(cat B)
+  KEEL_SMOKE_COMMAND=false run --separate-stderr bash -o pipefail -c "bin/start-release $IMAGE | bin/smoke-test | bin/swap-upstream"
+  [ "$status" -ne 0 ]
+  has "replacing the standby $A: no rollback until " "$stderr"
+  keel rollback
+  exits 1
+  is stdout "$output" ""
+  is stderr "$stderr" "rollback: error: $A: has no containers: it was stopped or replaced on blue
+rollback: hint: deploy its image again: make deploy ENV=$KEEL_ENV IMAGE=$IMAGE"
+  keel status
+  exits 1
+  has "status: warning: $A is the standby: rollback cannot use it, but 0 of its 1 replicas run" "$stderr"
+  hint=$(sed -n 's/.*: make deploy/make deploy/p' <<<"$(bin/rollback 2>&1)")
+  # shellcheck disable=SC2086
+  next=$($hint | tail -n 1)
+  is serving "$(serving)" "$next"
+  keel status
+  exits 0
+  keel rollback -q
+  exits 0
+  is serving "$(serving)" "$B"
 }

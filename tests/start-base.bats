@@ -108,6 +108,32 @@ teardown_file() {
   is containers "$(docker ps -q --no-trunc --filter "label=keel.env=$KEEL_ENV" | sort)" "$before"
 }
 
+@test "start-base, stop-base: a checkout that was moved: exit 78 says how it goes back, and that works; and how it is moved for good" {
+  local before hint
+  bin/start-base -q
+  before=$(docker ps -q --no-trunc --filter "label=keel.env=$KEEL_ENV" | sort)
+  mv "$TREE" "$TREE.moved"
+  for command in start-base stop-base; do
+    run --separate-stderr "$TREE.moved/bin/$command"
+    exits 78
+    has "error: $KEEL_ENV runs on this host with its state in $TREE/state, not in $TREE.moved/state" "$stderr"
+    has "hint: if this checkout was moved, move it back: mv $TREE.moved $TREE; " "$stderr"
+    has "to move it for good: make down ENV=$KEEL_ENV there first" "$stderr"
+  done
+  hint=$(sed -n 's/.*: \(mv [^;]*\);.*/\1/p' <<<"$stderr")
+  $hint
+  keel start-base
+  exits 0
+  is containers "$(docker ps -q --no-trunc --filter "label=keel.env=$KEEL_ENV" | sort)" "$before"
+  keel stop-base
+  mv "$TREE" "$TREE.moved"
+  "$TREE.moved/bin/start-base" -q
+  "$TREE.moved/bin/stop-base" -q
+  mv "$TREE.moved" "$TREE"
+  keel start-base
+  exits 0
+}
+
 @test "start-base: no certificate: exit 78 before anything is started" {
   mv "secrets/tls/$KEEL_ENV/cert.pem" aside.pem
   keel start-base

@@ -118,15 +118,23 @@ $KEEL_ENV app blue"
 }
 
 @test "start-release: never on a colour that serves" {
+  keel start-release "$IMAGE"
+  exits 0
+  has "start-release: replacing the standby $(cat next): no rollback until $output is live" "$stderr"
   keel start-release -q "$IMAGE"
   exits 0
   is stderr "$stderr" ""
   is colour "$(sed -n 's/^colour=//p' "state/$KEEL_ENV/releases/$output")" green
   bin/health-wait -q "$output" | bin/swap-upstream -q --share 50
-  keel start-release "$IMAGE"
-  exits 1
-  is stdout "$output" ""
-  has "start-release: error: both colours serve: " "$stderr"
-  has "start-release: hint: end the canary first" "$stderr"
+  local command before
+  before=$(wc -l <"state/$KEEL_ENV/history")
+  for command in start-release migrate; do
+    keel $command "$IMAGE"
+    exits 1
+    is stdout "$output" ""
+    has "$command: error: both colours serve: " "$stderr"
+    has "$command: hint: end the canary first" "$stderr"
+  done
+  is "lines of history" "$(wc -l <"state/$KEEL_ENV/history")" "$before"
   is containers "$(replicas | wc -l)" 2
 }

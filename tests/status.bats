@@ -22,7 +22,39 @@ teardown_file() {
   down
 }
 
+# other: another environment of this checkout, which was never up; its name.
+other() {
+  local name=$KEEL_ENV-new
+  for folder in compose secrets; do cp -p "$folder/$KEEL_ENV.env" "$folder/$name.env"; done
+  cp "compose/$KEEL_ENV.yml" "compose/$name.yml"
+  echo "$name"
+}
+
 field() { python3 -c 'import json, sys; x = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1" <<<"$output"; }
+
+@test "status: before the first make up: nothing was cut short" {
+  KEEL_ENV=$(other) keel status
+  exits 1
+  has "serving      nothing yet" "$output"
+  has "nginx is not running (absent): make up ENV=$KEEL_ENV-new" "$stderr"
+  hasnt "cut short" "$stderr"
+}
+
+@test "status, doctor, maintenance, reload-proxy, rollback: another state folder than what runs: says so, and nothing else" {
+  local command said="$KEEL_ENV runs on this host with its state in $TREE/state, not in $TREE/elsewhere"
+  export KEEL_STATE=elsewhere
+  for command in status "maintenance on" reload-proxy rollback; do
+    # shellcheck disable=SC2086
+    keel $command
+    exits 78
+    is stdout "$output" ""
+    is stderr "$stderr" "${command% *}: error: $said
+${command% *}: hint: KEEL_STATE=$TREE/state is meant, or give this environment another name (compose/NAME.env and compose/NAME.yml)"
+  done
+  keel doctor
+  exits 1
+  has "bad  state       $said; KEEL_STATE=$TREE/state is meant" "$output"
+}
 
 @test "status: up and nothing deployed: exit 0, silent on stderr" {
   keel status
@@ -113,6 +145,7 @@ postgres     Up " "$output"
   keel status
   exits 1
   has "postgres     absent" "$output"
+  hasnt "cut short" "$stderr"
   for name in postgres redis nginx; do has "status: warning: $name is not running (absent): make up ENV=$KEEL_ENV" "$stderr"; done
   wants_an_engine status
 }

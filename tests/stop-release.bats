@@ -67,7 +67,7 @@ stop-release: hint: move the traffic first: swap-upstream OTHER-RELEASE, or depl
   exits 1
   is stdout "$output" ""
   has "stop-release: error: $A: has no containers" "$stderr"
-  has "stop-release: hint: start its image again: start-release $IMAGE" "$stderr"
+  has "stop-release: hint: deploy its image again: make deploy ENV=$KEEL_ENV IMAGE=$IMAGE" "$stderr"
 }
 
 @test "stop-release: a release that never had traffic; -q is silent" {

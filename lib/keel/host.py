@@ -43,12 +43,24 @@ def memory(wanted: int) -> None:
 
 def ours(settings: Settings) -> None:
     """Stop 78 when the environment of this name was started from another checkout or with another state folder: its data is not ours."""
+    state = settings.path("KEEL_STATE")
     for name in ("postgres", "redis", "nginx", "caddy"):
-        found = engine.service(settings, name)
-        theirs = found["Labels"].get("keel.state", "") if found else ""
-        if theirs and theirs != str(settings.path("KEEL_STATE")):
-            raise Stop(f"{settings.env} runs on this host with its state in {theirs}, not in {settings.path('KEEL_STATE')}", CONFIG,
-                       "use that checkout, or give this environment another name (compose/NAME.env and compose/NAME.yml)")
+        labels = (engine.service(settings, name) or {}).get("Labels", {})
+        theirs = labels.get("keel.state", "")
+        if theirs and theirs != str(state):
+            raise Stop(f"{settings.env} runs on this host with its state in {theirs}, not in {state}", CONFIG,
+                       _way_back(settings, Path(theirs), Path(labels.get("com.docker.compose.project.working_dir", "/"))))
+
+
+def _way_back(settings: Settings, theirs: Path, checkout: Path) -> str:
+    """What to type where the state folder or the checkout of what runs is another: its own paths are in its containers' labels."""
+    if not checkout.exists():
+        return (f"if this checkout was moved, move it back: mv {ROOT} {checkout}; to move it for good: make down ENV={settings.env} there "
+                f"first, and make up deploy ENV={settings.env} at the new place")
+    if not theirs.exists():
+        return f"that folder is gone: move it back there, or get it from a backup of {checkout}"
+    where = f"KEEL_STATE={theirs} is meant" if checkout == ROOT else f"use the checkout {checkout}"
+    return f"{where}, or give this environment another name (compose/NAME.env and compose/NAME.yml)"
 
 
 def certificate(settings: Settings) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keel import engine, health, images, run, state
+from keel import engine, health, images, proxy, run, state
 from keel.engine import Replica
 from keel.settings import Settings
 from keel.stop import DATA, NO, Stop
@@ -40,10 +40,24 @@ def image_here(image: str) -> dict[str, Any]:
     return found
 
 
+def startable(image: str) -> dict[str, Any]:
+    """As image_here, also Stop 1 for an image that could not be watched, or that runs as root: said before its migrations run."""
+    found = image_here(image)
+    config = found["Config"]
+    if not (config.get("Healthcheck") or {}).get("Test") or config["Healthcheck"]["Test"] == ["NONE"]:
+        raise Stop(f"{image}: has no HEALTHCHECK: nobody could tell when a container of it is sick", NO, "add one to its Dockerfile")
+    if config.get("User", "").partition(":")[0] in ("", "0", "root"):
+        raise Stop(f"{image}: runs as root", NO, "add a USER to its Dockerfile")
+    return found
+
+
 def idle(now: Traffic) -> str:
-    """The colour that a new release starts on: the one that serves nothing."""
+    """The colour that a new release starts on: the one that serves nothing. Raises Stop 1 when both serve."""
     busy = {s.colour for s in now.shares if s.percent}
-    return next((c for c in COLOURS if c not in busy), COLOURS[0])
+    free = next((c for c in COLOURS if c not in busy), "")
+    if not free:
+        raise Stop(f"both colours serve: {proxy.describe(now)}", NO, "end the canary first: swap-upstream RELEASE, or rollback")
+    return free
 
 
 def path(settings: Settings, release: str) -> Path:
@@ -77,7 +91,7 @@ def replicas(settings: Settings, release: str) -> list[Replica]:
     found = [r for r in engine.replicas(settings, record["colour"]) if r.release == release]
     if not found:
         raise Stop(f"{release}: has no containers: it was stopped or replaced on {record['colour']}", NO,
-                   f"start its image again: start-release {record['image']}")
+                   f"deploy its image again: make deploy ENV={settings.env} IMAGE={record['image']}")
     return found
 
 

@@ -1,7 +1,7 @@
 """What doctor looks at where releases are built and served: plug-ins, the proxy's ports and certificate, the memory of all containers."""
 from typing import Any
 
-from keel import acme, checks, compose, engine, proc, run, settings, tls
+from keel import acme, checks, compose, engine, host, proc, run, settings, tls
 from keel.checks import Check, Subject, ok
 from keel.settings import Settings
 from keel.stop import Stop
@@ -27,6 +27,16 @@ def plugin(name: str, argv: list[str], wanted: tuple[int, int]) -> Check:
     if checks.version(version) >= wanted:
         return ok(name, version)
     return Check(name, "bad", f"{version}: {checks.dotted(wanted)} is wanted", hint)
+
+
+def ours(s: Settings, facts: dict[str, Any]) -> list[Check]:
+    """What runs under this environment's name was started from here."""
+    try:
+        if facts:
+            host.ours(s)
+    except Stop as e:
+        return [Check("state", "bad", e.message, e.hint)]
+    return []
 
 
 def ports(s: Settings, facts: dict[str, Any]) -> list[Check]:
@@ -88,4 +98,4 @@ def memory(s: Settings, facts: dict[str, Any]) -> list[Check]:
     return [ok("memory", said) if limits <= there else Check("memory", "warn", said, hint)]
 
 
-EVERYTHING: list[Subject] = [plugins, ports, certificate, memory]
+EVERYTHING: list[Subject] = [plugins, ours, ports, certificate, memory]

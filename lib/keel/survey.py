@@ -1,7 +1,7 @@
 """What is: the traffic file, the proxy and the engine side by side, and where they differ."""
 from dataclasses import dataclass, field
 
-from keel import acme, engine, lock, probe, proxy, state
+from keel import acme, engine, host, lock, probe, proxy, state
 from keel.settings import Settings
 from keel.stop import Stop
 
@@ -47,7 +47,8 @@ class Survey:
 
 
 def take(settings: Settings) -> Survey:
-    """Look at everything once. Raises Stop 69 when the engine does not answer, 65 for a traffic file that is none."""
+    """Look at everything once. Raises Stop 69 when the engine does not answer, 65 for a traffic file that is none, 78 as `host.ours`."""
+    host.ours(settings)  # beside another state folder nothing would agree, and what serves would look like a leftover
     said = Survey(settings.env, settings["KEEL_PROXY"], locked=lock.holder(settings))
     now = proxy.current(settings)
     said.generation, said.maintenance = now.generation, now.maintenance
@@ -57,12 +58,12 @@ def take(settings: Settings) -> Survey:
         if not found or found["State"] != "running":
             said.problems.append(f"{name} is not running ({said.services[name]}): make up ENV={settings.env}")
     said.live = probe.live(settings) if said.services[settings["KEEL_PROXY"]] != "absent" else "absent"
-    lacks = acme.lacking(settings)
-    if lacks:
+    if lacks := acme.lacking(settings):
         said.problems.append(f"{lacks}; {acme.hint(settings)}")
-    elif said.live != now.generation:
-        said.problems.append(f"the traffic file says generation {now.generation}, the proxy answers {said.live}: a switch was cut short; "
-                             f"the next deploy or rollback writes and proves a new one")
+    elif said.live not in (now.generation, "absent"):  # no proxy, as before the first `make up`, is a line of its own above
+        is_ = ("a switch was cut short; the next deploy or rollback writes and proves a new one" if isinstance(said.live, int)
+               else f"logs proxy says more, or make doctor ENV={settings.env}")
+        said.problems.append(f"the traffic file says generation {now.generation}, the proxy answers {said.live}: {is_}")
     try:
         proxy.there(settings)
         _releases(settings, said)

@@ -1,11 +1,37 @@
 """Moving traffic between releases: what swap-upstream and rollback share."""
+import re
 import time
 from collections.abc import Callable
 
-from keel import acme, engine, lock, probe, proxy, releases, run, state, traffic
+from keel import acme, engine, host, lock, probe, proxy, releases, run, state, traffic
+from keel import settings as rooms
 from keel.proxy import Say
 from keel.settings import Settings
-from keel.stop import NO, Stop
+from keel.stop import CONFIG, NO, Stop
+
+# All that a switch reads of the settings.
+NEEDS = {"DOCKER_CONFIG", "DOCKER_HOST", "KEEL_TOOLS", *(f"KEEL_{name}" for name in (
+    "ACME_DIRECTORY", "ACME_EMAIL", "ACME_ROOT", "APP_PORT", "BALANCE", "BODY_LIMIT", "CACHE", "DOMAIN", "DRAIN_TIMEOUT", "HTTPS_PORT",
+    "HTTP_PORT", "KEEPALIVE_PROXY", "PROXY", "RATE_BURST", "RATE_LIMIT", "READ_TIMEOUT", "READY_PATH", "REPLICAS", "STATE", "TLS"))}
+
+
+def enough(found: Settings, warn: Say) -> Settings:
+    """The settings, where all that a switch needs of them is well-formed; each other fault is warned of: a rollback is not held up by it.
+
+    Raises Stop 78 with all faults where one of them matters.
+    """
+    faults = rooms.faults(found)
+    if any(_matters(fault) for fault in faults if fault not in rooms.nesting(found)):
+        raise Stop("\n".join(faults), CONFIG, f"edit {found.file} or secrets/{found.env}.env; compose/example.env explains each")
+    for fault in faults:
+        warn(f"{fault} (not needed for this)")
+    return found
+
+
+def _matters(fault: str) -> bool:
+    """Whether it names what a switch needs, or is of a line or file that cannot be read, which may hold it; none of it is a secret."""
+    unread = " is not NAME=value" in fault or " cannot be read: " in fault
+    return not NEEDS.isdisjoint(re.findall(r"[A-Z][A-Z0-9_]+", fault)) or (unread and not fault.startswith("secrets/"))
 
 
 def to(settings: Settings, release: str, percent: int, say: Say, drain: bool) -> None:
@@ -70,9 +96,31 @@ def standby(settings: Settings) -> str:
         last = next(whole, None)
         waiting = [s for s in now.shares if s.release == last]
     if len(now.shares) < 2 or not waiting:
+        host.ours(settings)  # beside another state folder there is never a standby
         raise Stop(f"{settings.env}: there is no standby to roll back to", NO,
-                   "releases lists what was; make deploy IMAGE=… deploys it again")
+                   f"releases lists what was; make deploy ENV={settings.env} IMAGE=… deploys it again")
     return waiting[0].release
+
+
+def back(settings: Settings) -> str:
+    """The release that a rollback gives all traffic to: the standby. Raises Stop 1 as `standby`, and for one that was itself rolled back
+    from and has not had all traffic since: a rollback typed twice must not put the bad release back.
+
+    After a rollback that was cut short it is that one's release again, also where the file says already that it serves.
+    """
+    found, after = standby(settings), {}  # and how the switch ended that came next after a line
+    for line in state.latest(settings.state):
+        if line.get("command") == "swap-upstream" and line.get("step") in ("live", "failed"):
+            if line["step"] == "live" and (line.get("release"), line.get("share")) == (found, 100):
+                return found
+            after = line
+        elif line.get("command") == "rollback" and line.get("left") == found:
+            if not after:
+                return str(line["release"])
+            if (after["step"], after.get("release")) == ("live", line["release"]):
+                raise Stop(f"{found}: was rolled back from at {line['time']}: rollback does not put it back\nnothing was changed", NO,
+                           f"where that is meant: swap-upstream {found}")
+    return found
 
 
 def _all_run(settings: Settings, release: str) -> list[engine.Replica]:

@@ -20,7 +20,7 @@ def switches(report: Report, size: Size, platform: Platform) -> None:
     for tail, load in (("", contextlib.nullcontext()), ("-load", platform.unharmed())):
         with load:
             report.medians(f"swap{tail}", proxy, [timed(platform, swap(platform)) for _ in range(size.swaps)])
-            report.medians(f"rollback{tail}", proxy, [timed(platform, rollback(platform)) for _ in range(size.rollbacks)])
+            report.medians(f"rollback{tail}", proxy, [rolled_back(platform) for _ in range(size.rollbacks)])
     runs = [steps.trace(platform, swap(platform)) for _ in range(size.traced)]
     for run in runs:
         report.sample("swap-steps", proxy, events=run.dump())
@@ -31,8 +31,10 @@ def swap(platform: Platform) -> list[str]:
     return ["swap-upstream", "--no-drain", standby(platform)]
 
 
-def rollback(platform: Platform) -> list[str]:
-    return ["make", "rollback", f"ENV={platform.name}"]
+def rolled_back(platform: Platform) -> float:
+    """Seconds of a rollback; to a release that has served since it was last rolled back from, or it would be refused."""
+    platform.run(swap(platform)).well()
+    return timed(platform, ["make", "rollback", f"ENV={platform.name}"])
 
 
 def standby(platform: Platform) -> str:
