@@ -160,8 +160,8 @@ $name: hint: did you mean development?"
 
 @test "manners: without secrets nothing is changed: exit 78 names the file" {
   for name in "${COMMANDS[@]}"; do
-    # These are for just that, or only report or stop.
-    case " ${ENVLESS[*]} env-check doctor make-secrets dev-cert status releases logs stop-base " in *" $name "*) continue ;; esac
+    # These are for just that, or only report or stop; or go back to what was, which needs none.
+    case " ${ENVLESS[*]} env-check doctor make-secrets dev-cert status releases logs stop-base rollback " in *" $name "*) continue ;; esac
     case $name in backups | backup-keys | with-report | backup-metrics) continue ;; esac
     # shellcheck disable=SC2046
     keel "$name" $(arguments "$name")

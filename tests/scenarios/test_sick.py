@@ -39,8 +39,8 @@ SICK = {
                                    smoke=UNTIL_DEAD, mended=True),
     "smoke-test-fails": Sick("smoke-test", "/events answered 500", {"FAULT": "bad-smoke"}, words=True),
     "migration-fails": Sick("migrate", "its migrations failed", {"FAULT": "migration-fails"}),
-    "no-health-check": Sick("start-release", "has no HEALTHCHECK", image=images.unchecked),
-    "health-check-none": Sick("start-release", "has no HEALTHCHECK", image=images.switched_off),
+    "no-health-check": Sick("migrate", "has no HEALTHCHECK", image=images.unchecked),
+    "health-check-none": Sick("migrate", "has no HEALTHCHECK", image=images.switched_off),
     "disk-nearly-full": Sick("start-release", "not enough disk for the .* MiB free", {"KEEL_MIN_FREE_DISK": "999999t"}),
     "no-such-image": Sick("pull-image", "cannot be pulled", image=lambda: f"{images.NAME}@sha256:{'0' * 64}"),
 }
