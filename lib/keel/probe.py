@@ -1,9 +1,10 @@
 """Asking the proxy: is it there, which generation does it answer, whom does it reach."""
+import contextlib
 import functools
 import os
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from keel import engine, health
 from keel.engine import Replica
@@ -42,14 +43,11 @@ def _differs(said: int | str, wanted: int) -> str:
 
 def live(settings: Settings) -> int | str:
     """The generation that the public listener answers on a fresh connection, or a short reason why there is none."""
-    domain, port = settings["KEEL_DOMAIN"], settings.number("KEEL_HTTPS_PORT")
-    request = f"GET /__keel/generation HTTP/1.1\r\nHost: {domain}\r\nConnection: close\r\n\r\n".encode()
+    request = f"GET /__keel/generation HTTP/1.1\r\nHost: {settings['KEEL_DOMAIN']}\r\nConnection: close\r\n\r\n".encode()
     try:
-        with socket.create_connection(("127.0.0.1", port), 2) as s:
-            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # Nagle's algorithm costs 40 ms a question with Caddy
-            with _context().wrap_socket(s, server_hostname=domain) as t:
-                t.sendall(request)
-                answer = b"".join(iter(lambda: t.recv(4096), b""))
+        with _connected(settings) as t:
+            t.sendall(request)
+            answer = b"".join(iter(lambda: t.recv(4096), b""))
     except OSError as e:
         return str(e.strerror or e).lower()
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -57,6 +55,25 @@ def live(settings: Settings) -> int | str:
         return head.partition(b"\r\n")[0].decode(errors="replace") or "nothing"
     text = body.decode(errors="replace").strip()
     return int(text) if text.isdigit() else "an answer without a generation"
+
+
+def certificate(settings: Settings) -> bytes:
+    """The certificate (DER) that a new connection to the public listener gets. Raises Stop 69."""
+    try:
+        with _connected(settings) as t:
+            return t.getpeercert(binary_form=True) or b""
+    except OSError as e:
+        raise Stop(f"the proxy's port {settings['KEEL_HTTPS_PORT']} does not answer: {str(e.strerror or e).lower()}", UNAVAILABLE,
+                   "logs proxy") from None
+
+
+@contextlib.contextmanager
+def _connected(settings: Settings) -> Iterator[ssl.SSLSocket]:
+    """A fresh TLS connection to the public listener. Raises OSError."""
+    with socket.create_connection(("127.0.0.1", settings.number("KEEL_HTTPS_PORT")), 2) as s:
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # Nagle's algorithm costs 40 ms a question with Caddy
+        with _context().wrap_socket(s, server_hostname=settings["KEEL_DOMAIN"]) as t:
+            yield t
 
 
 @functools.cache
