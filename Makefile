@@ -38,7 +38,8 @@ ifneq ($(unknown),)
 meant       := $(firstword $(filter $(known),$(unknown)))
 $(error $(unknown): no such target; nothing was done; $(if $(meant),is ENV=$(meant) meant?,`make` lists them))
 endif
-misspelt    := $(firstword $(foreach name,env Env environment Environment,$(if $(filter-out undefined,$(origin $(name))),$(name))))
+# Typed to make, that is: a shell may well have a variable `env` of its own.
+misspelt    := $(firstword $(foreach name,env Env environment Environment,$(if $(filter command,$(origin $(name))),$(name))))
 ifneq ($(misspelt),)
 $(error $(misspelt)=$($(misspelt)): the environment is named by ENV; nothing was done; is ENV=$($(misspelt)) meant?)
 endif

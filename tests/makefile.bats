@@ -60,7 +60,8 @@ with-lock development"
     refused deploy $name=staging
     has "$name=staging: the environment is named by ENV; nothing was done; is ENV=staging meant?" "$stderr"
   done
-  env=staging refused deploy
+  env=staging environment=staging make status # a shell's own
+  is began "$(cat began)" "status development"
 }
 
 @test "makefile: an empty ENV=: exit 2 says that" {

@@ -39,24 +39,43 @@ class Caddy:
     def render(t: traffic.Traffic, options: traffic.Options) -> str:
         return traffic.render_caddy(t, options)
 
-    def check(self, container: str) -> str:
-        """'' when Caddy takes the staged file, else what it says; the adapter runs in the proxy's own container."""
-        code, said = self._ask("POST", "/adapt", (ROOT / "proxy" / "caddy" / "check.Caddyfile").read_bytes())
-        return "" if code == 200 else _error(said)
+    def check(self, container: str) -> tuple[str, str]:
+        """What Caddy has against the staged file, '' where it takes it, and a warning or ''; the adapter runs in the proxy's own container.
+
+        What has to be loaded is loaded here, while the file in force says who serves: its rename is the switch, so that a load which is
+        refused after it would have moved traffic. A switch that needs no load but for the certificate does without.
+        """
+        staged = (ROOT / "proxy" / "caddy" / "check.Caddyfile").read_bytes()
+        code, said = self._ask("POST", "/adapt", staged)
+        text = (self.folder / f"{self.file}.next").read_text()
+        if code != 200 or _digests(text) == (loaded := self._loaded()):
+            return ("" if code == 200 else _error(said)), ""
+        code, said = self._ask("POST", "/load", staged)
+        if code == 200:
+            return "", ""
+        if _digests(text)[0] == loaded[0]:
+            return "", f"caddy cannot load the certificate and goes on with the one that it has: {_error(said)}"
+        return _error(said), ""
 
     def reload(self, container: str, *, afresh: bool = False) -> None:
-        """Make Caddy load its files anew where it must: a switch alone is in force as soon as the file is renamed. Raises Stop 1, 69.
+        """Make Caddy load its files anew where it has not the ones of the traffic file: it was started in between. Raises Stop 1, 69.
 
-        Loaded configurations carry a digest of what they were made from. `afresh` loads them whatever that says: what Caddy does by
-        itself, such as asking for a certificate, begins anew.
+        `afresh` loads them all the same: what Caddy does by itself, such as asking for a certificate, begins anew.
         """
-        wanted = re.search(rf"{traffic.CONFIG}[0-9a-f]+", (self.folder / self.file).read_text())
-        code, said = self._ask("GET", "/config/")
-        if code == 200 and wanted and wanted[0] in said and not afresh:
+        if not afresh and not self.lacks((self.folder / self.file).read_text()):
             return
         code, said = self._ask("POST", "/load", (ROOT / "proxy" / "caddy" / "Caddyfile").read_bytes())
         if code != 200:
             raise Stop(f"caddy refuses the new configuration: {_error(said)}", NO, "logs proxy")
+
+    def lacks(self, text: str) -> bool:
+        """Whether it would have to load more than a certificate for this traffic file. Raises Stop 69."""
+        return _digests(text)[0] != self._loaded()[0]
+
+    def _loaded(self) -> tuple[str, str]:
+        """The digests of what it was made from, which each configuration carries."""
+        code, said = self._ask("GET", "/config/")
+        return _digests(said if code == 200 else "")
 
     def in_flight(self, container: str, replicas: tuple[str, ...]) -> Callable[[], str]:
         """Asks how many requests the containers that are left still work on, '' when none: Caddy goes on counting those it removed."""
@@ -82,10 +101,20 @@ class Caddy:
 
 
 def static(env: str) -> str:
-    """A digest of the static files, the certificate and the authority's root: after an upgrade or a renewal the next switch loads them."""
-    tls = ROOT / "secrets" / "tls" / env
-    files = [*sorted((ROOT / "proxy" / "caddy").glob("*[Cc]addy*")), tls / "cert.pem", tls / ACME_ROOT]
+    """A digest of the static files and of the authority's root: after an upgrade the next switch loads them."""
+    files = [*sorted((ROOT / "proxy" / "caddy").glob("*[Cc]addy*")), ROOT / "secrets" / "tls" / env / ACME_ROOT]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files if file.is_file())).hexdigest()
+
+
+def certificate(file: Path) -> str:
+    """A digest of the certificate: after a renewal the next switch loads it."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else ""
+
+
+def _digests(text: str) -> tuple[str, str]:
+    """Of the configuration and of the certificate, as a traffic file or a loaded configuration says; '' where it does not."""
+    found = re.search(rf"{traffic.CONFIG}([0-9a-f]+) ([0-9a-f]+|-)", text)
+    return (found[1], found[2]) if found else ("", "")
 
 
 def _error(said: str) -> str:

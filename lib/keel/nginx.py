@@ -19,10 +19,15 @@ class Nginx:
         return traffic.render_nginx(t, options)
 
     @staticmethod
-    def check(container: str) -> str:
-        """'' when `nginx -t` takes the staged file, else what it says."""
+    def check(container: str) -> tuple[str, str]:
+        """What `nginx -t` has against the staged file, '' where it takes it; it has no warnings that count."""
         code, said = engine.execute(container, ["nginx", "-t", "-q", "-c", "/etc/nginx/keel/check.conf"])
-        return "" if code == 0 else said.strip()
+        return ("" if code == 0 else said.strip()), ""
+
+    @staticmethod
+    def lacks(_text: str) -> bool:
+        """Each traffic file is loaded, and the certificate with it."""
+        return True
 
     @staticmethod
     def reload(container: str, *, afresh: bool = False) -> None:

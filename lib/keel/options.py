@@ -36,14 +36,16 @@ class Options:
     tls: str = "files"
     acme_email: str = ""
     acme_directory: str = LETSENCRYPT
-    project: str = ""    # with the number of replicas: the names of containers that are not there yet
+    project: str = ""      # with the number of replicas: the names of containers that are not there yet
     replicas: int = 0
     acme_root: bool = False  # the authority is trusted by a root certificate of its own
-    static: str = ""     # a digest of the static files around the traffic file
+    static: str = ""       # a digest of the static files around the traffic file
+    certificate: str = ""  # a digest of the certificate file
 
     def __post_init__(self) -> None:
         match("domain", HOST, self.domain)
         match("project", "([a-z0-9][a-z0-9_-]*)?", self.project)
+        match("certificate", "[0-9a-f]*", self.certificate)
         match("acme_email", EMAIL, self.acme_email)
         match("acme_directory", URL, self.acme_directory)
         whole("app_port", self.app_port, 1, 65535)
@@ -57,14 +59,14 @@ class Options:
             raise ValueError(f"balance {self.balance!r} or tls {self.tls!r} is unknown")
 
     @classmethod
-    def from_settings(cls, settings: Settings, static: str = "") -> Self:
+    def from_settings(cls, settings: Settings, static: str = "", certificate: str = "") -> Self:
         """What an environment's settings ask for. Raises Stop 78 for a bad setting, ValueError for one that no file may hold."""
         number, seconds = settings.number, settings.seconds
         return cls(settings["KEEL_DOMAIN"], number("KEEL_APP_PORT"), number("KEEL_HTTPS_PORT"), settings["KEEL_BALANCE"],
                    number("KEEL_RATE_LIMIT"), number("KEEL_RATE_BURST"), settings.size("KEEL_BODY_LIMIT"), seconds("KEEL_READ_TIMEOUT"),
                    seconds("KEEL_KEEPALIVE_PROXY"), seconds("KEEL_CACHE"), settings["KEEL_TLS"], settings["KEEL_ACME_EMAIL"],
                    settings["KEEL_ACME_DIRECTORY"] or LETSENCRYPT, settings.project, number("KEEL_REPLICAS"),
-                   settings.on("KEEL_ACME_ROOT"), static)
+                   settings.on("KEEL_ACME_ROOT"), static, certificate)
 
     @property
     def hsts(self) -> str:

@@ -70,6 +70,16 @@ def shown(settings: Settings) -> bytes | None:
         return None
 
 
+def certificate(settings: Settings) -> bytes:
+    """The certificate (DER) that a new connection to the public listener gets. Raises Stop 69."""
+    try:
+        with _connected(settings) as t:
+            return t.getpeercert(binary_form=True) or b""
+    except OSError as e:
+        raise Stop(f"the proxy's port {settings['KEEL_HTTPS_PORT']} does not answer: {str(e.strerror or e).lower()}", UNAVAILABLE,
+                   "logs proxy") from None
+
+
 @contextlib.contextmanager
 def _connected(settings: Settings) -> Iterator[ssl.SSLSocket]:
     """A fresh connection to the public listener, as a user of the domain makes it. Raises OSError."""

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from keel import acme, caddy, health, nginx, probe, run, state, traffic
+from keel import acme, caddy, certificate, cli, health, nginx, probe, run, state, traffic
 from keel.settings import Settings
 from keel.stop import CONFIG, DATA, NO, Stop
 from keel.traffic import Share, Traffic
@@ -35,8 +35,12 @@ def current(settings: Settings) -> Traffic:
 
 def options(settings: Settings) -> traffic.Options:
     """What goes into the traffic file from the settings. Raises Stop 78."""
+    digests = ["", ""]
+    if settings["KEEL_PROXY"] == "caddy":
+        files = settings["KEEL_TLS"] == "files"
+        digests = [caddy.static(settings.env), caddy.certificate(certificate.folder(settings) / "cert.pem") if files else ""]
     try:
-        return traffic.Options.from_settings(settings, caddy.static(settings.env) if settings["KEEL_PROXY"] == "caddy" else "")
+        return traffic.Options.from_settings(settings, *digests)
     except ValueError as e:
         raise Stop(str(e), CONFIG, f"edit {settings.file}; compose/example.env explains each setting") from None
 
@@ -59,6 +63,14 @@ def there(settings: Settings) -> None:
     file = path(settings)
     if not file.exists() and _previous(file).exists():
         raise Stop(f"{file} is gone: it says who serves", DATA, _back(file))
+
+
+def loadable(settings: Settings) -> None:
+    """Early in a deploy: stop 78 when its last step would be refused for a certificate that the proxy has to load and cannot."""
+    fault = certificate.fault(settings)
+    if fault and kind(settings).lacks(_render(settings, current(settings))):
+        raise Stop(f"{fault}\n{settings['KEEL_PROXY']} would refuse the switch at the end; nothing was changed", CONFIG,
+                   certificate.hint(settings))
 
 
 def _previous(file: Path) -> Path:
@@ -96,9 +108,13 @@ def switch(settings: Settings, wanted: Traffic, say: Say) -> Traffic:
         try:
             _reload_and_prove(settings, container, again.generation)
         except Stop as worse:
+            # Where the reload was refused the proxy goes on with what it had, which the old file is a part of.
             state.write(path(settings), old_text)
-            raise Stop(f"{_words(e)}\nthe old traffic file is back, but the proxy does not answer: {worse.message}", worse.code,
-                       f"logs proxy; the proxy serves what it served before, or nothing: status ENV={settings.env}") from None
+            still = probe.prove(settings, before.generation, seconds=1)
+            if still:
+                raise Stop(f"{_words(e)}\nthe old traffic file is back, but the proxy does not serve it ({still}): {worse.message}",
+                           worse.code, f"logs proxy; it serves what it served before, or nothing: status ENV={settings.env}") from None
+            again = before
         if isinstance(e, Stop):
             raise Stop(f"{e.message}\nthe old traffic is back (generation {again.generation})", e.code, e.hint) from None
         raise
@@ -126,11 +142,13 @@ def _stage(settings: Settings, container: str, new: Traffic) -> Path:
     staged = file.with_name(file.name + ".next")
     try:
         state.write(staged, _render(settings, new))
-        fault = "" if run.dry else kind(settings).check(container)
+        fault, warning = ("", "") if run.dry else kind(settings).check(container)
         if fault:
             state.remove(staged)
-            raise Stop(f"{settings['KEEL_PROXY']} refuses generation {new.generation}: {fault}\nnothing was changed", NO,
-                       "the settings that go into it are explained in compose/example.env")
+            said, hint = certificate.refused(settings, fault)
+            raise Stop(f"{settings['KEEL_PROXY']} refuses generation {new.generation}: {said}\nnothing was changed", NO, hint)
+        if warning:
+            cli.warn("; ".join(filter(None, [warning, certificate.fault(settings)])))
         if file.exists():
             state.write(_previous(file), file.read_text())
     except OSError as e:

@@ -1,7 +1,8 @@
 """What doctor looks at where releases are built and served: plug-ins, the proxy's ports and certificate, the memory of all containers."""
 from typing import Any
 
-from keel import acme, checks, compose, engine, host, proc, run, settings, tls
+from keel import acme, checks, compose, engine, host, proc, run, tls
+from keel import certificate as files
 from keel.checks import Check, Subject, ok
 from keel.settings import Settings
 from keel.stop import Stop
@@ -60,23 +61,19 @@ def ports(s: Settings, facts: dict[str, Any]) -> list[Check]:
     return found
 
 
-def certificate(s: Settings, _facts: dict[str, Any]) -> list[Check]:
+def certificate(s: Settings, facts: dict[str, Any]) -> list[Check]:
     """The files that the proxy serves: there, a pair, for the domain, in time, readable by the proxy and by nobody else."""
     if s["KEEL_TLS"] == "acme":
         return [Check("certificate", *acme.verdict(s))]
-    folder = settings.ROOT / "secrets" / "tls" / s.env
+    folder = files.folder(s)
     hint = f"put a new one into secrets/tls/{s.env}/" if s.env == "production" else f"make cert ENV={s.env}"
     try:
-        pair = tls.read(folder / "cert.pem", folder / "key.pem")
+        pair = files.pair(s)
     except Stop as e:
         return [Check("certificate", "bad", e.message, hint)]
     said = f"{pair.days} days left, from {pair.issuer.removeprefix('CN=')}"
-    found = []
-    if not pair.covers(s["KEEL_DOMAIN"]):
-        found.append(Check("certificate", "bad", f"is for {', '.join(pair.names)} and not for {s['KEEL_DOMAIN']}", hint))
-    if pair.days < 0:
-        found.append(Check("certificate", "bad", f"ended {-pair.days} days ago", hint))
-    elif pair.days < tls.RENEW_DAYS or (s.env == "production" and pair.issuer == tls.AUTHORITY):
+    found = [Check("certificate", "bad", flaw, hint) for flaw in files.flaws(pair, s["KEEL_DOMAIN"])]
+    if not files.ended(pair) and (pair.days < tls.RENEW_DAYS or (s.env == "production" and pair.issuer == tls.AUTHORITY)):
         found.append(Check("certificate", "warn", said, hint))
     key = (folder / "key.pem").stat()
     uid, gid = compose.proxy_user(s)
@@ -84,7 +81,20 @@ def certificate(s: Settings, _facts: dict[str, Any]) -> list[Check]:
         found.append(Check("certificate", "bad", f"the proxy (uid {uid}) cannot read key.pem", f"chmod 644 {folder}/key.pem"))
     if key.st_mode & 0o044 and all(p.stat().st_mode & 0o011 for p in (folder, folder.parent, folder.parent.parent)):
         found.append(Check("certificate", "bad", "every user of this host can read key.pem", "chmod 700 secrets secrets/tls"))
+    found += _served(s) if facts else []
     return found or [ok("certificate", said)]
+
+
+def _served(s: Settings) -> list[Check]:
+    """Whether the proxy, where it runs, serves the certificate that is there."""
+    if (engine.service(s, s["KEEL_PROXY"]) or {}).get("State") != "running":
+        return []
+    try:
+        other = files.other_served(s)
+    except Stop as e:
+        return [Check("certificate", "warn", e.message, e.hint)]
+    said = f"another one is served than the one in {files.name(s)}"
+    return [Check("certificate", "bad", said, f"make reload ENV={s.env}")] if other else []
 
 
 def memory(s: Settings, facts: dict[str, Any]) -> list[Check]:

@@ -33,8 +33,8 @@ class Pair:
 
     @property
     def days(self) -> int:
-        """Whole days left; negative once it has ended."""
-        return (self.certificate.not_valid_after_utc - dt.datetime.now(dt.UTC)).days
+        """Whole days left, or as a negative number those since it has ended: 0 on either side of that moment."""
+        return int((self.certificate.not_valid_after_utc - dt.datetime.now(dt.UTC)) / dt.timedelta(days=1))
 
     def covers(self, name: str) -> bool:
         """Whether it is for this name; a `*` stands for one label (RFC 9525, 6.3)."""

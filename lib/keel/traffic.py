@@ -10,7 +10,7 @@ from keel.options import Options as Options
 
 COLOURS = ("blue", "green")
 MARK = "# keel: "
-CONFIG = "keel-config "  # followed by a digest: which snippets Caddy has loaded
+CONFIG = "keel-config "  # followed by a digest, which snippets Caddy has loaded, and by that of the certificate
 RELEASE = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4,40}"
 REPLICA = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
 
@@ -141,7 +141,7 @@ def render_caddy(traffic: Traffic, options: Options) -> str:
     }
     text = "\n".join(f"(keel-{name}) {{\n\t{body}\n}}" for name, body in snippets.items()) + "\n"
     digest = hashlib.sha256((o.static + text).encode()).hexdigest()[:16]
-    return f'{_live(traffic)}\n{_head(traffic)}\n{text}(keel-config) {{\n\trespond "{CONFIG}{digest}"\n}}\n'
+    return f'{_live(traffic)}\n{_head(traffic)}\n{text}(keel-config) {{\n\trespond "{CONFIG}{digest} {o.certificate or "-"}"\n}}\n'
 
 
 def names(traffic: Traffic, colour: str, options: Options) -> tuple[str, ...]:

@@ -73,14 +73,29 @@ def test_the_checker_says_no(platform: Platform) -> None:
 
 
 def test_the_proxy_cannot_load_it(platform: Platform) -> None:
-    """A certificate that is gone: nginx's checker finds it. Caddy's adapter does not, and only loading other settings fails."""
-    before, release = platform.serving(), prepare(platform)
+    """A certificate that is gone: nginx's checker finds it. Caddy's adapter does not: it is loaded before any traffic moves."""
+    before, release, file = platform.serving(), prepare(platform), platform.traffic_file.read_text()
     platform.set(KEEL_BODY_LIMIT="11m")
-    with platform.unharmed(), moved(platform.root / "secrets" / "tls" / platform.name / "cert.pem"):
-        done = platform.run(["swap-upstream", release])
+    done = refused(platform, release, moved(platform.root / "secrets" / "tls" / platform.name / "cert.pem"))
     platform.set()
-    assert done.code == 1 and "refuses" in done.stderr and "cert.pem" in done.stderr, str(done)
+    assert done.code == 1 and "refuses generation" in done.stderr and "nothing was changed" in done.stderr, str(done)
+    assert f"{platform.name}/cert.pem: there is no such file" in done.stderr and platform.traffic_file.read_text() == file, str(done)
     switch_later(platform, release, before)
+
+
+def test_a_certificate_that_was_copied_half(platform: Platform) -> None:
+    """nginx needs it for a switch. Caddy does not: the switch is made, and the certificate that it has is served on."""
+    before, release = platform.serving(), prepare(platform)
+    half = edited(platform.root / "secrets" / "tls" / platform.name / "cert.pem", "-----BEGIN CERTIFICATE-----\nMIIB")
+    if platform.proxy == "nginx":
+        done = refused(platform, release, half)
+        assert done.code == 1 and "cert.pem: " in done.stderr and "doctor" in done.stderr, str(done)
+        switch_later(platform, release, before)
+        return
+    with platform.unharmed(), half:
+        done = platform.run(["swap-upstream", release]).well()
+        assert "goes on with the one that it has" in done.stderr and platform.serving() == release, str(done)
+    assert platform.status()[0] == 0
 
 
 def test_the_file_cannot_be_written(platform: Platform) -> None:
@@ -144,6 +159,21 @@ def test_a_reload_that_silently_does_not_happen(platform: Platform) -> None:
     finally:
         os.kill(master, signal.SIGCONT)
     assert done.code == 1 and "does not serve generation" in done.stderr and "the old traffic is back" in done.stderr, str(done)
+    switch_later(platform, release, before)
+
+
+@pytest.mark.parametrize("platform", ["nginx"], indirect=True)
+def test_a_reload_that_never_happens_is_not_called_a_silent_proxy(platform: Platform) -> None:
+    """Neither the switch nor its repair is taken, and the workers serve what they served: that is what is said."""
+    before, release, was = platform.serving(), prepare(platform), platform.traffic().generation
+    master = pid_of(platform, "master")
+    os.kill(master, signal.SIGSTOP)
+    try:
+        done = refused(platform, release, contextlib.nullcontext())
+    finally:
+        os.kill(master, signal.SIGCONT)
+    assert done.code == 1 and f"the old traffic is back (generation {was})" in done.stderr, str(done)
+    assert "does not answer" not in done.stderr and platform.traffic().generation == was, str(done)
     switch_later(platform, release, before)
 
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
-from keel import tls
+from keel import certificate, tls
 from keel.stop import DATA, NO, Stop
 
 
@@ -133,6 +133,18 @@ def test_reading_one_of_another_maker(folder: pathlib.Path) -> None:
     assert not pair.covers("a.b.example.org") and not pair.covers("xample.org")
     assert tls.read(*other(folder, ["a.test"], start=-9, end=-3)).days < 0
     assert tls.read(*other(folder, [])).names == ()
+
+
+@pytest.mark.parametrize(("start", "end", "flaws"), [
+    (-9, -4, ["ended 3 days ago"]),  # one minute less than four
+    (-9, -2, ["ended 1 day ago"]), (-9, -1, ["ended less than a day ago"]), (-9, 0, []), (-9, 1, []),
+    (2, 9, ["begins only at "])])
+def test_what_a_client_holds_against_it(folder: pathlib.Path, start: int, end: int, flaws: list[str]) -> None:
+    pair = tls.read(*other(folder, ["a.test"], start, end))
+    found = certificate.flaws(pair, "a.test")
+    assert len(found) == len(flaws) and all(f in got for f, got in zip(flaws, found, strict=True)), found
+    assert certificate.flaws(pair, "b.test") == ["is for a.test and not for b.test", *found]
+    assert certificate.ended(pair) is any("ended" in f for f in flaws)
 
 
 def test_one_of_another_maker_is_never_replaced(folder: pathlib.Path) -> None:

@@ -135,6 +135,12 @@ def test_what_caddy_must_load_has_another_digest(change: dict[str, Any]) -> None
     assert len({re.findall(f"{CONFIG}([0-9a-f]+)", render_caddy(Traffic(1, ()), o))[0] for o in both}) == 2
 
 
+def test_another_certificate_is_told_apart_from_another_configuration() -> None:
+    texts = [render_caddy(Traffic(1, ()), dataclasses.replace(OPTIONS, certificate=c)) for c in ("", "abc", "def")]
+    found = [re.findall(f'"{CONFIG}([0-9a-f]+) ([0-9a-f]+|-)"', text) for text in texts]
+    assert len({f[0][0] for f in found}) == 1 and [f[0][1] for f in found] == ["-", "abc", "def"]
+
+
 @BOTH
 @pytest.mark.parametrize("traffic", [Traffic(3, ()), two(0, maintenance=True), Traffic(3, (Share(BLUE, "blue", 0, ("b-1",)),))])
 def test_closed(render: Render, traffic: Traffic) -> None:
