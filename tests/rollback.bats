@@ -231,7 +231,7 @@ for name, v in schema.load(pathlib.Path("compose/example.env")).items():
 rollback: hint: deploy its image again: make deploy ENV=$KEEL_ENV IMAGE=$IMAGE"
   keel status
   exits 1
-  has "status: warning: $A is the standby: rollback cannot use it, but 0 of its 1 replicas run" "$stderr"
+  has "status: warning: $A is the standby: rollback cannot use it, because 0 of its 1 replicas run" "$stderr"
   hint=$(sed -n 's/.*: make deploy/make deploy/p' <<<"$(bin/rollback 2>&1)")
   # shellcheck disable=SC2086
   next=$($hint | tail -n 1)
@@ -241,6 +241,13 @@ rollback: hint: deploy its image again: make deploy ENV=$KEEL_ENV IMAGE=$IMAGE"
   keel rollback -q
   exits 0
   is serving "$(serving)" "$B"
+}
+
+# waiting: the release that has no share.
+waiting() {
+  local kind=conf
+  [ ! -e "state/$KEEL_ENV/proxy/traffic.caddy" ] || kind=caddy
+  sed -n 's/^# keel: //p' "state/$KEEL_ENV/proxy/traffic.$kind" | jq -r '.shares[] | select(.percent == 0).release'
 }
 
 # served: the fingerprint of the certificate that a new connection gets; there: of the one that lies in the file.
@@ -261,8 +268,7 @@ teardown() {
 
 @test "rollback, maintenance, migrate, start-release: nginx: a broken certificate is named; a deploy stops before it touches the standby" {
   local before standby
-  docker start "$(replicas "$A")" >/dev/null
-  bin/health-wait -q "$A"
+  bin/swap-upstream -q "$(waiting)" # so that there is something to go back from
   half
   before=$(cat "state/$KEEL_ENV/proxy/traffic.conf")
   standby=$(docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=app | sort)
@@ -296,6 +302,7 @@ teardown() {
   local was
   set_env KEEL_PROXY=caddy
   up
+  bin/swap-upstream -q "$(waiting)"
   was=$(served)
   half
   keel migrate "$IMAGE"
@@ -306,7 +313,7 @@ teardown() {
   has "rollback: warning: caddy cannot load the certificate and goes on with the one that it has: " "$stderr"
   is served "$(served)" "$was"
   mended
-  keel rollback -q
+  keel swap-upstream -q "$(waiting)"
   exits 0
   is stderr "$stderr" ""
   is served "$(served)" "$(there)"

@@ -82,8 +82,9 @@ def _releases(settings: Settings, said: Survey) -> None:
         said.shares.append({"release": share.release, "colour": share.colour, "percent": share.percent,
                             "running": len(ours), "wanted": len(share.replicas)})
         if len(ours) < len(share.replicas):
-            role = f"serves {share.percent} %" if share.percent else "is the standby: rollback cannot use it"
-            said.problems.append(f"{share.release} {role}, but {len(ours)} of its {len(share.replicas)} replicas run")
+            count = f"{len(ours)} of its {len(share.replicas)} replicas run"
+            said.problems.append(f"{share.release} serves {share.percent} %, but {count}" if share.percent else
+                                 f"{share.release} is the standby: rollback cannot use it, because {count}")
     known = {share.release for share in shares}
     if shares and not any(share.percent for share in shares):
         said.problems.append(f"nobody serves: the first deploy was cut short; make deploy ENV={settings.env}")

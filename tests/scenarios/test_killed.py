@@ -194,4 +194,4 @@ def test_control_a_naive_deploy_that_was_killed_is_seen(platform: Platform) -> N
     release = platform.make("deploy", IMAGE=images.other()).well().stdout.split()[-1]
     assert platform.get("/version").json()["release"] == release
     code, said = platform.status()  # what was removed was to be the standby
-    assert code == 1 and said["problems"] == [f"{serving} is the standby: rollback cannot use it, but 0 of its 1 replicas run"], said
+    assert code == 1 and said["problems"] == [f"{serving} is the standby: rollback cannot use it, because 0 of its 1 replicas run"], said
