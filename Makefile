@@ -40,7 +40,7 @@ $(error $(unknown): no such target; nothing was done; $(if $(meant),is ENV=$(mea
 endif
 # Typed to make, that is: a shell may well have a variable `env` of its own.
 misspelt    := $(firstword $(foreach name,env Env environment Environment,$(if $(filter command,$(origin $(name))),$(name))))
-ifneq ($(misspelt),)
+ifneq ($(if $(filter command,$(origin ENV)),,$(misspelt)),)
 $(error $(misspelt)=$($(misspelt)): the environment is named by ENV; nothing was done; is ENV=$($(misspelt)) meant?)
 endif
 ifeq ($(strip $(ENV)),)

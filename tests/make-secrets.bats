@@ -160,3 +160,13 @@ REDIS_PASSWORD=b"
   exits 0
   is stderr "$stderr" "make-secrets: $file: new: REDIS_PASSWORD"
 }
+
+@test "make-secrets: an engine that does not answer, of an environment that has a history: exit 69, nothing is written" {
+  mkdir -p var/development
+  : >var/development/history
+  (umask 077; mkdir -p secrets; printf 'REDIS_PASSWORD=kept\n' >"$file")
+  keel make-secrets
+  exits 69
+  has "the engine does not answer" "$stderr"
+  is file "$(cat "$file")" "REDIS_PASSWORD=kept"
+}

@@ -61,7 +61,10 @@ with-lock development"
     has "$name=staging: the environment is named by ENV; nothing was done; is ENV=staging meant?" "$stderr"
   done
   env=staging environment=staging make status # a shell's own
-  is began "$(cat began)" "status development"
+  printf 'release:\n\t$(MAKE) -f %s status ENV=$(env)\n' "$PWD/Makefile" >Outer # what a make above was given, where ENV is given too
+  make -f Outer release env=staging
+  is began "$(cat began)" "status development
+status staging"
 }
 
 @test "makefile: an empty ENV=: exit 2 says that" {

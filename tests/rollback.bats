@@ -92,6 +92,17 @@ rollback: hint: where that is meant: swap-upstream $B"
   is stderr "$stderr" ""
   keel rollback
   refused
+  bin/swap-upstream -q --share 50 "$(cat B)"
+  bin/swap-upstream -q --share 0 "$A"  # so B has had all of it
+  bin/swap-upstream -q "$A"
+  keel rollback -q
+  exits 0
+  is stdout "$output" "$(cat B)"
+  bin/swap-upstream -q "$A"
+  bin/swap-upstream -q "$(cat B)"
+  keel rollback -q
+  exits 0
+  is stdout "$output" "$A"
 }
 
 @test "rollback: one that was cut short is finished by the next, and is then one that was done" {

@@ -1,6 +1,8 @@
 """Certificates that the proxy fetches by itself (KEEL_TLS=acme, RFC 8555): whether it has one, why not, and waiting for it."""
+import dataclasses
 import datetime as dt
 import json
+import re
 import time
 
 from keel import engine, probe, run, tls
@@ -24,6 +26,13 @@ def hint(settings: Settings) -> str:
     return (f"logs proxy; does port 80 of {settings['KEEL_DOMAIN']} lead to KEEL_HTTP_PORT={settings['KEEL_HTTP_PORT']} of this host, or "
             f"443 to KEEL_HTTPS_PORT={settings['KEEL_HTTPS_PORT']}? The proxy asks again by itself, and at once: make reload "
             f"ENV={settings.env}")
+
+
+def then(settings: Settings, text: str) -> Settings:
+    """The settings with the TLS and the domain that a traffic file was written for, which today's may have left."""
+    found = re.search(r"(?:site\.caddy|server_name) ([^\s;:]+)", text)
+    return dataclasses.replace(settings, values={**settings.values, **({"KEEL_TLS": "acme", "KEEL_DOMAIN": found[1]} if found else
+                                                                        {"KEEL_TLS": "files"})})
 
 
 def lacking(settings: Settings) -> str:
@@ -68,8 +77,8 @@ def complaint(settings: Settings) -> str:
         if said.get("msg") == "using config from file" or said.get("uri") == "/load":
             return ""
         # A reload ends the job of before, which is no failure.
-        if said.get("msg") in FAILED and "context canceled" not in said["error"]:
-            return str(said["error"]).strip()
+        if said.get("msg") in FAILED and "context canceled" not in str(said.get("error", "")):
+            return str(said.get("error", "")).strip() or str(said["msg"])
     return ""
 
 
@@ -79,10 +88,12 @@ def verdict(settings: Settings) -> tuple[str, str, str]:
 
     try:
         der = probe.shown(settings)
-    except OSError:
+    except ConnectionRefusedError:
         return "ok", f"the proxy, once it is up, fetches it from {settings['KEEL_ACME_DIRECTORY']}", ""
+    except OSError as e:
+        return "bad", f"the proxy does not show one: {str(e.strerror or e).lower()}", hint(settings)
     if der is None:
-        return "bad", lacking(settings), hint(settings)
+        return "bad", lacking(settings) or "the proxy had none a moment ago: look again", hint(settings)
     there = x509.load_der_x509_certificate(der)
     pair = tls.Pair(there, tls.names_of(there))
     begins, ends = there.not_valid_before_utc, there.not_valid_after_utc

@@ -2,6 +2,7 @@
 import hashlib
 import http.client
 import json
+import os
 import re
 import socket
 from collections.abc import Callable
@@ -107,8 +108,8 @@ def static(env: str) -> str:
 
 
 def certificate(file: Path) -> str:
-    """A digest of the certificate: after a renewal the next switch loads it."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else ""
+    """A digest of the certificate: after a renewal the next switch loads it. None of one that only the proxy may read."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if os.access(file, os.R_OK) else ""
 
 
 def _digests(text: str) -> tuple[str, str]:

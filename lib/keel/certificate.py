@@ -38,9 +38,16 @@ def pair(settings: Settings) -> tls.Pair:
     """The certificate that is there, with its key. Raises Stop as `tls.read`, 65 for a link that only this host can follow."""
     files = _files(settings)
     for file in files:
-        if file.exists() and file.resolve().parent != file.parent.resolve():
+        if _leads_out(file):
             raise Stop(f"{file}: is a link out of its folder, which the proxy's container cannot follow: copy the file itself", DATA)
     return tls.read(*files)
+
+
+def _leads_out(file: Path) -> bool:
+    """Whether it is a link that only this host can follow: the container has the folder, under another name."""
+    if not file.is_symlink():
+        return False
+    return os.path.isabs(os.readlink(file)) or not file.resolve().is_relative_to(file.parent.resolve())
 
 
 def warnings(settings: Settings) -> list[str]:
@@ -82,7 +89,7 @@ def refused(settings: Settings, said: str) -> tuple[str, str]:
     """What a proxy said that takes no traffic file, with what is wrong with the certificate, and the hint that goes with it."""
     if ours := fault(settings):
         return f"{said}\n{ours}", hint(settings)
-    if MOUNT not in said:
+    if MOUNT not in said or not _ours_to_judge(settings):
         return said, "the settings that go into it are explained in compose/example.env"
     if "denied" in said.lower():
         return said, f"doctor says who can read secrets/tls/{settings.env}/"
@@ -101,4 +108,6 @@ def _files(settings: Settings) -> tuple[Path, Path]:
 
 def _ours_to_judge(settings: Settings) -> bool:
     """Whether there are to be files, and none that only the proxy's user may read: that is no reason to hold a deploy up."""
-    return settings["KEEL_TLS"] == "files" and all(os.access(file, os.R_OK) or not file.exists() for file in _files(settings))
+    if settings["KEEL_TLS"] != "files" or (folder(settings).exists() and not os.access(folder(settings), os.X_OK)):
+        return False
+    return all(os.access(file, os.R_OK) or not file.exists() for file in _files(settings))

@@ -18,12 +18,12 @@ def advice(top: Path = Path("/")) -> str:
         return "`make setup` starts it again, on its data"
     if host:
         return f"start it, or set DOCKER_HOST (now {host})"
-    if any((top / sign).exists() for sign in SIGNS) or _has_served():
+    if any((top / sign).exists() for sign in SIGNS) or has_served():
         return "systemctl start docker" if (top / "run/systemd/system").is_dir() else "service docker start"
     return "install Docker Engine; for a trial `make setup` starts one"
 
 
-def _has_served() -> bool:
+def has_served() -> bool:
     """Whether this environment has a history, so that there was an engine; where the settings do not say, it has none."""
     with contextlib.suppress(Stop):
         return (settings.gather().state / "history").exists()

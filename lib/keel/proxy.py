@@ -91,7 +91,10 @@ def switch(settings: Settings, wanted: Traffic, say: Say) -> Traffic:
     container, before = probe.running(settings), current(settings)
     new = dataclasses.replace(wanted, generation=before.generation + 1)
     old_text = path(settings).read_text() if path(settings).exists() else _render(settings, before)
-    staged, lacked = _stage(settings, container, new), bool(acme.lacking(settings))
+    then = acme.then(settings, old_text)
+    # Before it is staged: Caddy has the new settings from then on.
+    lacked = then["KEEL_DOMAIN"] == settings["KEEL_DOMAIN"] and bool(acme.lacking(then))
+    staged = _stage(settings, container, new)
     try:
         state.rename(staged, path(settings))
         if not run.dry:
@@ -106,11 +109,11 @@ def switch(settings: Settings, wanted: Traffic, say: Say) -> Traffic:
         say(f"generation {new.generation} is not live: putting generation {before.generation} back")
         state.write(path(settings), traffic.renumbered(old_text, again.generation))
         try:
-            _reload_and_prove(settings, container, again.generation)
+            _reload_and_prove(then, container, again.generation)
         except Stop as worse:
             # Where the reload was refused the proxy goes on with what it had, which the old file is a part of.
             state.write(path(settings), old_text)
-            still = probe.prove(settings, before.generation, seconds=1)
+            still = probe.prove(then, before.generation, seconds=1)
             if still:
                 raise Stop(f"{_words(e)}\nthe old traffic file is back, but the proxy does not serve it ({still}): {worse.message}",
                            worse.code, f"logs proxy; it serves what it served before, or nothing: status ENV={settings.env}") from None
@@ -137,11 +140,14 @@ def settle(settings: Settings, say: Say) -> None:
 
 
 def _stage(settings: Settings, container: str, new: Traffic) -> Path:
-    """Write the file aside in the mounted directory, let the proxy check it, keep the one in force as `.previous`."""
+    """Write the file aside in the mounted directory, keep the one in force as `.previous`, let the proxy check it: that comes last, for
+    Caddy may load it."""
     file = path(settings)
     staged = file.with_name(file.name + ".next")
     try:
         state.write(staged, _render(settings, new))
+        if file.exists():
+            state.write(_previous(file), file.read_text())
         fault, warning = ("", "") if run.dry else kind(settings).check(container)
         if fault:
             state.remove(staged)
@@ -149,8 +155,6 @@ def _stage(settings: Settings, container: str, new: Traffic) -> Path:
             raise Stop(f"{settings['KEEL_PROXY']} refuses generation {new.generation}: {said}\nnothing was changed", NO, hint)
         if warning:
             cli.warn("; ".join(filter(None, [warning, certificate.fault(settings)])))
-        if file.exists():
-            state.write(_previous(file), file.read_text())
     except OSError as e:
         raise Stop(f"{file}: cannot be written: {e.strerror}\nnothing was changed", CONFIG, f"who owns {file.parent}?") from None
     return staged

@@ -10,8 +10,8 @@ from keel import run, schema
 from keel.stop import CONFIG, Stop
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# Our own names that are no settings: how the commands talk to each other.
 RESERVED = ("engine", "host")  # folders of a trial's engine, beside the environments' own: `destroy` would delete it
+# Our own names that are no settings: how the commands talk to each other.
 OURS = {"KEEL_ENV", "KEEL_TRACE", "KEEL_DRY_RUN", "KEEL_URL", "KEEL_RELEASE", "KEEL_COLOUR", "KEEL_ROOT"}
 
 

@@ -111,7 +111,8 @@ def back(settings: Settings) -> str:
     found, after = standby(settings), {}  # and how the switch ended that came next after a line
     for line in state.latest(settings.state):
         if line.get("command") == "swap-upstream" and line.get("step") in ("live", "failed"):
-            if line["step"] == "live" and (line.get("release"), line.get("share")) == (found, 100):
+            whole = (line.get("share") == 100) == (line.get("release") == found) and line.get("share") in (0, 100)
+            if line["step"] == "live" and whole:  # the other one at 0 % is this one at 100
                 return found
             after = line
         elif line.get("command") == "rollback" and line.get("left") == found:

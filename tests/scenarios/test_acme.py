@@ -136,6 +136,18 @@ def test_the_certificate_outlives_the_proxys_container(ours: Authority) -> None:
     assert serial(platform) != before and ours.asked() == 2
 
 
+def test_another_domain_that_gets_no_certificate(ours: Authority) -> None:
+    """The one that had it is served again: whether somebody could come in before is asked for the domain of then."""
+    platform = ours.platform
+    before = serial(platform)
+    platform.set(**REFUSED, KEEL_DOMAIN="new.test")
+    done = platform.run(["reload-proxy"])
+    assert done.code == 69 and "caddy has no certificate for new.test: " in errors(done)[0], str(done)
+    assert "the old traffic is back" in done.stderr and serial(platform) == before, str(done)
+    platform.set(**ACME)
+    assert platform.status()[0] == 0, platform.status()
+
+
 def test_from_files_to_an_authority_that_refuses(ours: Authority) -> None:
     """The files are served again: what is put back has the settings of before, too."""
     platform = ours.platform

@@ -41,7 +41,7 @@ SICK = {
     "migration-fails": Sick("migrate", "its migrations failed", {"FAULT": "migration-fails"}),
     "no-health-check": Sick("migrate", "has no HEALTHCHECK", image=images.unchecked),
     "health-check-none": Sick("migrate", "has no HEALTHCHECK", image=images.switched_off),
-    "disk-nearly-full": Sick("start-release", "not enough disk for the .* MiB free", {"KEEL_MIN_FREE_DISK": "999999t"}),
+    "disk-nearly-full": Sick("migrate", "not enough disk for the .* MiB free", {"KEEL_MIN_FREE_DISK": "999999t"}),
     "no-such-image": Sick("pull-image", "cannot be pulled", image=lambda: f"{images.NAME}@sha256:{'0' * 64}"),
 }
 CADDY = ("exits-at-start", "dies-before-the-switch", "smoke-test-fails")
