@@ -3,9 +3,8 @@ import dataclasses
 import datetime as dt
 import json
 import re
-import time
 
-from keel import engine, probe, run, tls
+from keel import engine, health, probe, run, tls
 from keel.settings import Settings
 from keel.stop import UNAVAILABLE, Stop
 
@@ -58,9 +57,8 @@ def granted(settings: Settings) -> None:
 
 def wait(settings: Settings) -> None:
     """Return once the proxy has a certificate. Raises Lacking, a Stop 69, as soon as it has failed to get one, or after WAIT."""
-    end = time.monotonic() + WAIT
-    while not run.dry and _lacks(settings) and not complaint(settings) and time.monotonic() < end:
-        time.sleep(0.2)
+    if not run.dry:
+        health.wait(lambda: "not yet" if _lacks(settings) and not complaint(settings) else "", WAIT, every=0.2)
     granted(settings)
 
 
