@@ -35,7 +35,7 @@ teardown_file() {
   exits 0
   rehearsed
   is stdout "$output" ""
-  has "reload-proxy: would: reload nginx and prove generation " "$stderr"
+  has "reload-proxy: would: load what nginx lacks, switch, and prove generation " "$stderr"
 }
 
 @test "reload-proxy: a changed setting is in force, the shares are as before" {

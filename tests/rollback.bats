@@ -277,43 +277,10 @@ teardown() {
   [ ! -e "$TREE/aside.pem" ] || mv "$TREE/aside.pem" "$TREE/secrets/tls/$KEEL_ENV/cert.pem"
 }
 
-@test "rollback, maintenance, migrate, start-release: nginx: a broken certificate is named; a deploy stops before it touches the standby" {
-  local before standby
-  bin/swap-upstream -q "$(waiting)" # so that there is something to go back from
-  half
-  before=$(cat "state/$KEEL_ENV/proxy/traffic.conf")
-  standby=$(docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=app | sort)
-  for command in rollback "maintenance on"; do
-    # shellcheck disable=SC2086
-    keel $command
-    exits 1
-    is stdout "$output" ""
-    has "${command%% *}: error: nginx refuses generation " "$stderr"
-    has "${command%% *}: error: $TREE/secrets/tls/$KEEL_ENV/cert.pem: " "$stderr"
-    has "${command%% *}: error: nothing was changed" "$stderr"
-    has "hint: put a whole certificate and its key into secrets/tls/$KEEL_ENV/; doctor says whether they are a pair" "$stderr"
-    hasnt "compose/example.env" "$stderr"
-  done
-  for command in migrate start-release; do
-    keel "$command" "$IMAGE"
-    exits 78
-    is stdout "$output" ""
-    has "$command: error: $TREE/secrets/tls/$KEEL_ENV/cert.pem: " "$stderr"
-    has "$command: error: nginx would refuse the switch at the end; nothing was changed" "$stderr"
-  done
-  is containers "$(docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=app | sort)" "$standby"
-  is "traffic file" "$(cat "state/$KEEL_ENV/proxy/traffic.conf")" "$before"
-  mended
-  keel rollback
-  exits 0
-  is served "$(served)" "$(there)"
-}
-
-@test "rollback, migrate: Caddy: a broken certificate: a warning, the one before is served; mended, the next switch loads it" {
+# Each takes the proxy that serves.
+a_broken_certificate_is_a_warning() {
   local was
-  set_env KEEL_PROXY=caddy
-  up
-  bin/swap-upstream -q "$(waiting)"
+  bin/swap-upstream -q "$(waiting)" # so that there is something to go back from
   was=$(served)
   half
   keel migrate "$IMAGE"
@@ -321,7 +288,7 @@ teardown() {
   keel rollback -q
   exits 0
   is serving "$(serving)" "$output"
-  has "rollback: warning: caddy cannot load the certificate and goes on with the one that it has: " "$stderr"
+  has "rollback: warning: $1 cannot load the certificate and goes on with the one that it has: " "$stderr"
   is served "$(served)" "$was"
   mended
   keel swap-upstream -q "$(waiting)"
@@ -330,23 +297,54 @@ teardown() {
   is served "$(served)" "$(there)"
 }
 
-@test "rollback, migrate: Caddy: a broken certificate when other settings must be loaded: refused before any traffic moves" {
-  local before
-  before=$(cat "state/$KEEL_ENV/proxy/traffic.caddy")
-  set_env KEEL_BODY_LIMIT=1m
+what_must_be_loaded_with_a_broken_certificate_is_refused() {
+  local before standby file=state/$KEEL_ENV/proxy/traffic.conf
+  [ "$1" = nginx ] || file=state/$KEEL_ENV/proxy/traffic.caddy
+  before=$(cat "$file")
+  standby=$(docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=app | sort)
+  set_env "KEEL_BODY_LIMIT=$2"
   half
-  keel rollback
-  exits 1
-  has "rollback: error: caddy refuses generation " "$stderr"
-  has "rollback: error: $TREE/secrets/tls/$KEEL_ENV/cert.pem: " "$stderr"
-  has "rollback: error: nothing was changed" "$stderr"
-  hasnt written "$stderr"
-  is "traffic file" "$(cat "state/$KEEL_ENV/proxy/traffic.caddy")" "$before"
-  keel migrate "$IMAGE"
-  exits 78
-  has "migrate: error: caddy would refuse the switch at the end; nothing was changed" "$stderr"
+  for command in rollback "maintenance on"; do
+    # shellcheck disable=SC2086
+    keel $command
+    exits 1
+    is stdout "$output" ""
+    has "${command%% *}: error: $1 refuses generation " "$stderr"
+    has "${command%% *}: error: $TREE/secrets/tls/$KEEL_ENV/cert.pem: " "$stderr"
+    has "${command%% *}: error: nothing was changed" "$stderr"
+    has "hint: put a whole certificate and its key into secrets/tls/$KEEL_ENV/; doctor says whether they are a pair" "$stderr"
+    hasnt "compose/example.env" "$stderr"
+    hasnt written "$stderr"
+  done
+  for command in migrate start-release; do
+    keel "$command" "$IMAGE"
+    exits 78
+    is stdout "$output" ""
+    has "$command: error: $TREE/secrets/tls/$KEEL_ENV/cert.pem: " "$stderr"
+    has "$command: error: $1 would refuse the switch at the end; nothing was changed" "$stderr"
+  done
+  is containers "$(docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=app | sort)" "$standby"
+  is "traffic file" "$(cat "$file")" "$before"
   mended
   keel rollback -q
   exits 0
   is served "$(served)" "$(there)"
+}
+
+@test "rollback, migrate: nginx: a broken certificate: a warning, the one before is served; mended, the next switch loads it" {
+  a_broken_certificate_is_a_warning nginx
+}
+
+@test "rollback, maintenance, migrate, start-release: nginx: a broken certificate when settings must be loaded: refused, nothing moves" {
+  what_must_be_loaded_with_a_broken_certificate_is_refused nginx 2m
+}
+
+@test "rollback, migrate: Caddy: a broken certificate: a warning, the one before is served; mended, the next switch loads it" {
+  set_env KEEL_PROXY=caddy
+  up
+  a_broken_certificate_is_a_warning caddy
+}
+
+@test "rollback, maintenance, migrate, start-release: Caddy: a broken certificate when settings must be loaded: refused, nothing moves" {
+  what_must_be_loaded_with_a_broken_certificate_is_refused caddy 1m
 }

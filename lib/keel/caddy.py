@@ -1,15 +1,12 @@
 """Caddy as the proxy: how it is checked, reloaded and watched, over its admin socket in the traffic folder."""
-import hashlib
 import http.client
 import json
-import os
-import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from keel import traffic
-from keel.options import ACME_ROOT
+from keel import traffic, traffic_file
+from keel.options import Options
 from keel.settings import ROOT
 from keel.stop import NO, UNAVAILABLE, Stop
 
@@ -32,15 +29,16 @@ class Caddy:
 
     file = "traffic.caddy"
     by_alias = False  # is told each container by name
+    gentle = False  # each load can cost a request
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @staticmethod
-    def render(t: traffic.Traffic, options: traffic.Options) -> str:
-        return traffic.render_caddy(t, options)
+    def render(t: traffic.Traffic, options: Options) -> str:
+        return traffic_file.render_caddy(t, options)
 
-    def check(self, container: str) -> tuple[str, str]:
+    def check(self, container: str, *, afresh: bool) -> tuple[str, str]:
         """What Caddy has against the staged file, '' where it takes it, and a warning or ''; the adapter runs in the proxy's own container.
 
         What has to be loaded is loaded here, while the file in force says who serves: its rename is the switch, so that a load which is
@@ -49,12 +47,12 @@ class Caddy:
         staged = (ROOT / "proxy" / "caddy" / "check.Caddyfile").read_bytes()
         code, said = self._ask("POST", "/adapt", staged)
         text = (self.folder / f"{self.file}.next").read_text()
-        if code != 200 or _digests(text) == (loaded := self._loaded()):
+        if code != 200 or traffic.digests(text) == (loaded := self._loaded()):
             return ("" if code == 200 else _error(said)), ""
         code, said = self._ask("POST", "/load", staged)
         if code == 200:
             return "", ""
-        if _digests(text)[0] == loaded[0]:
+        if traffic.digests(text)[0] == loaded[0]:
             return "", f"caddy cannot load the certificate and goes on with the one that it has: {_error(said)}"
         return _error(said), ""
 
@@ -71,15 +69,21 @@ class Caddy:
 
     def lacks(self, text: str) -> bool:
         """Whether it would have to load more than a certificate for this traffic file. Raises Stop 69."""
-        return _digests(text)[0] != self._loaded()[0]
+        return traffic.digests(text)[0] != self._loaded()[0]
 
     def _loaded(self) -> tuple[str, str]:
         """The digests of what it was made from, which each configuration carries."""
         code, said = self._ask("GET", "/config/")
-        return _digests(said if code == 200 else "")
+        return traffic.digests(said if code == 200 else "")
 
-    def in_flight(self, container: str, replicas: tuple[str, ...]) -> Callable[[], str]:
+    @staticmethod
+    def point(now: traffic.Traffic) -> None:
+        """Nothing: the rename of the traffic file was the switch."""
+
+    def in_flight(self, shares: list[traffic.Share]) -> Callable[[], str]:
         """Asks how many requests the containers that are left still work on, '' when none: Caddy goes on counting those it removed."""
+        replicas = {name for s in shares for name in s.replicas}
+
         def left() -> str:
             code, said = self._ask("GET", "/reverse_proxy/upstreams")
             if code != 200:
@@ -99,23 +103,6 @@ class Caddy:
             raise Stop(f"caddy's admin socket {self.folder / 'admin.sock'} does not answer: {e}", UNAVAILABLE, "logs proxy") from None
         finally:
             connection.close()
-
-
-def static(env: str) -> str:
-    """A digest of the static files and of the authority's root: after an upgrade the next switch loads them."""
-    files = [*sorted((ROOT / "proxy" / "caddy").glob("*[Cc]addy*")), ROOT / "secrets" / "tls" / env / ACME_ROOT]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files if file.is_file())).hexdigest()
-
-
-def certificate(file: Path) -> str:
-    """A digest of the certificate: after a renewal the next switch loads it. None of one that only the proxy may read."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if os.access(file, os.R_OK) else ""
-
-
-def _digests(text: str) -> tuple[str, str]:
-    """Of the configuration and of the certificate, as a traffic file or a loaded configuration says; '' where it does not."""
-    found = re.search(rf"{traffic.CONFIG}([0-9a-f]+) ([0-9a-f]+|-)", text)
-    return (found[1], found[2]) if found else ("", "")
 
 
 def _error(said: str) -> str:

@@ -1,5 +1,6 @@
 """The certificate files of an environment (KEEL_TLS=files): are they a pair, what is wrong with it, is it the one that is served."""
 import datetime as dt
+import hashlib
 import os
 from pathlib import Path
 
@@ -18,6 +19,14 @@ def folder(settings: Settings) -> Path:
 def name(settings: Settings) -> str:
     """The certificate as a person would type it."""
     return f"secrets/tls/{settings.env}/cert.pem"
+
+
+def digest(settings: Settings) -> str:
+    """By which a renewed certificate is told; '' where there is to be none, or none that we may read."""
+    file = folder(settings) / "cert.pem"
+    if settings["KEEL_TLS"] != "files" or not os.access(file, os.R_OK):
+        return ""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 def hint(settings: Settings) -> str:

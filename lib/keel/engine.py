@@ -134,13 +134,6 @@ def execute(container: str, argv: list[str]) -> tuple[int, str]:
         return int(api.exec_inspect(call)["ExitCode"]), output.decode(errors="replace")
 
 
-def processes(container: str) -> list[tuple[int, str]]:
-    """The processes of a container: pid on the host and title."""
-    with reachable():
-        table = client().top(container, "-eo pid,args")
-    return [(int(row[0]), row[1]) for row in table["Processes"]]
-
-
 def keep_alive(container: str) -> None:
     """From now on the engine restarts this container when it ends by itself, and after its own restart."""
     if run.dry:

@@ -1,9 +1,11 @@
 """What the proxies need from the settings, checked: whatever is in here may be written into a proxy's configuration."""
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Any, Self
 
-from keel.settings import Settings
+from keel import certificate
+from keel.settings import ROOT, Settings
 
 BALANCE = {  # our word: nginx's directive, Caddy's policy
     "round-robin": ("", "round_robin"),
@@ -11,6 +13,7 @@ BALANCE = {  # our word: nginx's directive, Caddy's policy
     "ip-hash": ("ip_hash;", "client_ip_hash"),
     "cookie": ("sticky cookie keel_affinity path=/ httponly secure samesite=lax;", "cookie keel_affinity"),
 }
+STATIC = {"nginx": "*.conf", "caddy": "*[Cc]addy*"}  # the files in proxy/ that the traffic file comes to
 # Nothing that matches can end a comment, a word, a string or a block in either proxy's language.
 HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 EMAIL = r"([A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+)?"
@@ -59,20 +62,27 @@ class Options:
             raise ValueError(f"balance {self.balance!r} or tls {self.tls!r} is unknown")
 
     @classmethod
-    def from_settings(cls, settings: Settings, static: str = "", certificate: str = "") -> Self:
-        """What an environment's settings ask for. Raises Stop 78 for a bad setting, ValueError for one that no file may hold."""
+    def from_settings(cls, settings: Settings) -> Self:
+        """What an environment's settings and files ask for. Raises Stop 78 for a bad setting, ValueError for one that no file may hold."""
         number, seconds = settings.number, settings.seconds
         return cls(settings["KEEL_DOMAIN"], number("KEEL_APP_PORT"), number("KEEL_HTTPS_PORT"), settings["KEEL_BALANCE"],
                    number("KEEL_RATE_LIMIT"), number("KEEL_RATE_BURST"), settings.size("KEEL_BODY_LIMIT"), seconds("KEEL_READ_TIMEOUT"),
                    seconds("KEEL_KEEPALIVE_PROXY"), seconds("KEEL_CACHE"), settings["KEEL_TLS"], settings["KEEL_ACME_EMAIL"],
                    settings["KEEL_ACME_DIRECTORY"] or LETSENCRYPT, settings.project, number("KEEL_REPLICAS"),
-                   settings.on("KEEL_ACME_ROOT"), static, certificate)
+                   settings.on("KEEL_ACME_ROOT"), _static(settings), certificate.digest(settings))
 
     @property
     def hsts(self) -> str:
         """The Strict-Transport-Security value; a developer's localhost must not be bound to HTTPS for a year."""
         local = self.domain == "localhost" or self.domain.endswith(".localhost") or re.fullmatch(r"[0-9.]+", self.domain)
         return "max-age=0" if local else "max-age=31536000"
+
+
+def _static(settings: Settings) -> str:
+    """A digest of the static files and of the authority's root: after an upgrade the next switch loads them."""
+    proxy = settings["KEEL_PROXY"]
+    files = [*sorted((ROOT / "proxy" / proxy).glob(STATIC[proxy])), certificate.folder(settings) / ACME_ROOT]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files if file.is_file())).hexdigest()
 
 
 def match(what: str, pattern: str, value: Any) -> None:

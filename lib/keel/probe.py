@@ -17,6 +17,11 @@ PROVE = 10.0    # seconds until a switch that is not live counts as failed
 INTERNAL = 9000  # the proxy's listener that is never published
 
 
+def is_up(settings: Settings) -> bool:
+    """Whether the proxy's container runs."""
+    return (engine.service(settings, settings["KEEL_PROXY"]) or {}).get("State") == "running"
+
+
 def running(settings: Settings) -> str:
     """The id of the proxy's container. Raises Stop 69 when it is not running."""
     name = settings["KEEL_PROXY"]
@@ -29,10 +34,10 @@ def running(settings: Settings) -> str:
 
 def prove(settings: Settings, generation: int, seconds: float = PROVE) -> str:
     """'' once PROOFS fresh connections in a row answered with the generation; else what the last one said."""
-    return health.wait(lambda: _first(lambda: _differs(live(settings), generation), PROOFS), seconds, every=0.005)
+    return health.wait(lambda: first(lambda: _differs(live(settings), generation), PROOFS), seconds, every=0.005)
 
 
-def _first(ask: Callable[[], str], times: int) -> str:
+def first(ask: Callable[[], str], times: int) -> str:
     """'' when all of so many answers in a row, without a pause between them, are well; else the first that is not."""
     return next(filter(None, (ask() for _ in range(times))), "")
 
@@ -105,7 +110,7 @@ def reaches(settings: Settings, colour: str, replicas: list[Replica], seconds: f
     port = settings["KEEL_APP_PORT"]
     ours = {f"{host}:{port}" for r in replicas for host in (r.address, r.name)}
     url = f"http://{address}:{INTERNAL}/colour/{colour}{settings['KEEL_READY_PATH']}"
-    return health.wait(lambda: _first(lambda: _answered_by(url, ours), 2 * len(replicas)), seconds, every=0.02)
+    return health.wait(lambda: first(lambda: _answered_by(url, ours), 2 * len(replicas)), seconds, every=0.02)
 
 
 def _answered_by(url: str, ours: set[str]) -> str:

@@ -1,10 +1,11 @@
-"""The one door to traffic: stage, check, rename, reload, prove, drain; the same steps for nginx and for Caddy."""
+"""The one door to traffic: stage, check, rename, load what is lacking, prove, drain; the same steps for nginx and for Caddy."""
 import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from keel import acme, caddy, certificate, cli, health, nginx, probe, run, state, traffic
+from keel.options import Options
 from keel.settings import Settings
 from keel.stop import CONFIG, DATA, NO, Stop
 from keel.traffic import Share, Traffic
@@ -14,7 +15,7 @@ Say = Callable[[str], None]
 
 def kind(settings: Settings) -> nginx.Nginx | caddy.Caddy:
     """The proxy that KEEL_PROXY names."""
-    return nginx.Nginx() if settings["KEEL_PROXY"] == "nginx" else caddy.Caddy(settings.state / "proxy")
+    return nginx.Nginx(settings) if settings["KEEL_PROXY"] == "nginx" else caddy.Caddy(settings.state / "proxy")
 
 
 def path(settings: Settings) -> Path:
@@ -33,14 +34,10 @@ def current(settings: Settings) -> Traffic:
         raise Stop(f"{file}: {e}", DATA, _back(file)) from None
 
 
-def options(settings: Settings) -> traffic.Options:
+def options(settings: Settings) -> Options:
     """What goes into the traffic file from the settings. Raises Stop 78."""
-    digests = ["", ""]
-    if settings["KEEL_PROXY"] == "caddy":
-        files = settings["KEEL_TLS"] == "files"
-        digests = [caddy.static(settings.env), caddy.certificate(certificate.folder(settings) / "cert.pem") if files else ""]
     try:
-        return traffic.Options.from_settings(settings, *digests)
+        return Options.from_settings(settings)
     except ValueError as e:
         raise Stop(str(e), CONFIG, f"edit {settings.file}; compose/example.env explains each setting") from None
 
@@ -56,6 +53,8 @@ def prepare(settings: Settings) -> None:
         newest = now  # the other proxy's file is no loss as long as this one has its own
     if not path(settings).exists() or now.generation < newest.generation:
         state.write(path(settings), _render(settings, newest if newest.generation else Traffic(1, ())))
+    if not path(settings).with_name("live").is_symlink() or not probe.is_up(settings):  # one that runs is switched, and proven
+        kind(settings).point(current(settings))
 
 
 def there(settings: Settings) -> None:
@@ -67,8 +66,8 @@ def there(settings: Settings) -> None:
 
 def loadable(settings: Settings) -> None:
     """Early in a deploy: stop 78 when its last step would be refused for a certificate that the proxy has to load and cannot."""
-    fault = certificate.fault(settings)
-    if fault and kind(settings).lacks(_render(settings, current(settings))):
+    fault, now, proxy = certificate.fault(settings), current(settings), kind(settings)
+    if fault and ((proxy.by_alias and len(now.shares) < 2) or proxy.lacks(_render(settings, now))):
         raise Stop(f"{fault}\n{settings['KEEL_PROXY']} would refuse the switch at the end; nothing was changed", CONFIG,
                    certificate.hint(settings))
 
@@ -81,9 +80,10 @@ def _back(file: Path) -> str:
     return f"its predecessor: cp {_previous(file)} {file}\nthen compare with status, and reload-proxy makes it live"
 
 
-def switch(settings: Settings, wanted: Traffic, say: Say) -> Traffic:
+def switch(settings: Settings, wanted: Traffic, say: Say, *, afresh: bool = False) -> Traffic:
     """Make a traffic live and prove it; what was before is back when that fails. Returns it with its generation.
 
+    `afresh` loads the configuration though nothing seems to have changed, where that does no harm: a file may be new that we cannot read.
     Raises Stop 1 (the proxy refuses it, or it never became live), 69 (the proxy is down, or got no certificate), 78 (the file cannot be
     written).
     """
@@ -94,12 +94,12 @@ def switch(settings: Settings, wanted: Traffic, say: Say) -> Traffic:
     then = acme.then(settings, old_text)
     # Before it is staged: Caddy has the new settings from then on.
     lacked = then["KEEL_DOMAIN"] == settings["KEEL_DOMAIN"] and bool(acme.lacking(then))
-    staged = _stage(settings, container, new)
+    staged = _stage(settings, container, new, afresh)
     try:
         state.rename(staged, path(settings))
         if not run.dry:
             say(f"generation {new.generation} written: {describe(new)}")
-        _reload_and_prove(settings, container, new.generation)
+        _make_live(settings, container, new, afresh=afresh)
     except BaseException as e:
         if lacked and isinstance(e, acme.Lacking):
             raise  # nobody could come in before either: the settings of today stay, and the proxy goes on asking with them
@@ -109,10 +109,11 @@ def switch(settings: Settings, wanted: Traffic, say: Say) -> Traffic:
         say(f"generation {new.generation} is not live: putting generation {before.generation} back")
         state.write(path(settings), traffic.renumbered(old_text, again.generation))
         try:
-            _reload_and_prove(then, container, again.generation)
+            _make_live(then, container, again)
         except Stop as worse:
             # Where the reload was refused the proxy goes on with what it had, which the old file is a part of.
             state.write(path(settings), old_text)
+            kind(then).point(before)
             still = probe.prove(then, before.generation, seconds=1)
             if still:
                 raise Stop(f"{_words(e)}\nthe old traffic file is back, but the proxy does not serve it ({still}): {worse.message}",
@@ -134,12 +135,11 @@ def settle(settings: Settings, say: Say) -> None:
     if run.dry or probe.live(settings) == now.generation:
         return
     say(f"generation {now.generation} was written and is not live: finishing the switch that was cut short")
-    left = kind(settings).in_flight(probe.running(settings), tuple(name for s in now.shares if not s.percent for name in s.replicas))
     switch(settings, now, say)
-    drain(settings, left, say)
+    drain(settings, kind(settings).in_flight([s for s in now.shares if not s.percent]), say)
 
 
-def _stage(settings: Settings, container: str, new: Traffic) -> Path:
+def _stage(settings: Settings, container: str, new: Traffic, afresh: bool) -> Path:
     """Write the file aside in the mounted directory, keep the one in force as `.previous`, let the proxy check it: that comes last, for
     Caddy may load it."""
     file = path(settings)
@@ -148,7 +148,7 @@ def _stage(settings: Settings, container: str, new: Traffic) -> Path:
         state.write(staged, _render(settings, new))
         if file.exists():
             state.write(_previous(file), file.read_text())
-        fault, warning = ("", "") if run.dry else kind(settings).check(container)
+        fault, warning = ("", "") if run.dry else kind(settings).check(container, afresh=afresh)
         if fault:
             state.remove(staged)
             said, hint = certificate.refused(settings, fault)
@@ -160,15 +160,18 @@ def _stage(settings: Settings, container: str, new: Traffic) -> Path:
     return staged
 
 
-def _reload_and_prove(settings: Settings, container: str, generation: int) -> None:
+def _make_live(settings: Settings, container: str, now: Traffic, *, afresh: bool = False) -> None:
+    """What is to be loaded is loaded before anything moves: where that is refused, nothing has."""
+    proxy = kind(settings)
     if run.dry:
-        run.dry(f"reload {settings['KEEL_PROXY']} and prove generation {generation}")
+        run.dry(f"load what {settings['KEEL_PROXY']} lacks, switch, and prove generation {now.generation}")
         return
-    kind(settings).reload(container, afresh=bool(acme.lacking(settings)))
+    proxy.reload(container, afresh=bool(acme.lacking(settings)) or (afresh and proxy.gentle))
+    proxy.point(now)
     acme.wait(settings)
-    said = probe.prove(settings, generation)
+    said = probe.prove(settings, now.generation)
     if said:
-        raise Stop(f"{settings['KEEL_PROXY']} does not serve generation {generation}: {said}", NO, "logs proxy")
+        raise Stop(f"{settings['KEEL_PROXY']} does not serve generation {now.generation}: {said}", NO, "logs proxy")
 
 
 def shares(before: Traffic, share: Share) -> tuple[Share, ...]:

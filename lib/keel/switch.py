@@ -3,7 +3,7 @@ import re
 import time
 from collections.abc import Callable
 
-from keel import acme, engine, host, lock, probe, proxy, releases, run, state, traffic
+from keel import acme, engine, host, lock, probe, proxy, releases, run, state, traffic, traffic_file
 from keel import settings as rooms
 from keel.proxy import Say
 from keel.settings import Settings
@@ -66,15 +66,10 @@ def to(settings: Settings, release: str, percent: int, say: Say, drain: bool) ->
 
 def _move(settings: Settings, share: traffic.Share, wanted: traffic.Traffic, say: Say) -> Callable[[], str] | None:
     """Make the shares live; answers what is still in flight on a release that lost its last share, None where none did."""
-    before, container, kind = proxy.current(settings), probe.running(settings), proxy.kind(settings)
-    # Only a release that has nothing more to do is waited for; one that keeps a share never has nothing in flight.
-    served = {s.release for s in before.shares if s.percent}
-    old = tuple(name for s in wanted.shares if not s.percent and s.release in served for name in s.replicas)
-    lefts = [kind.in_flight(container, old)]
+    before = proxy.current(settings)
     if not _configured(settings, before, share):
         # The proxy must know the names of these containers before their first request: configured at 0 % first, then switched.
         proxy.switch(settings, _introduced(before, share), say)
-        lefts.append(kind.in_flight(container, old))
     replicas = _all_run(settings, share.release)
     said = probe.reaches(settings, share.colour, replicas)
     if said:
@@ -84,7 +79,10 @@ def _move(settings: Settings, share: traffic.Share, wanted: traffic.Traffic, say
     for replica in replicas:
         engine.keep_alive(replica.id)
     proxy.switch(settings, wanted, say)
-    return (lambda: next(filter(None, (left() for left in lefts)), "")) if old else None
+    # Only a release that has nothing more to do is waited for; one that keeps a share never has nothing in flight.
+    served = {s.release for s in before.shares if s.percent}
+    old = [s for s in wanted.shares if not s.percent and s.release in served]
+    return proxy.kind(settings).in_flight(old) if old else None
 
 
 def standby(settings: Settings) -> str:
@@ -137,7 +135,7 @@ def _configured(settings: Settings, before: traffic.Traffic, share: traffic.Shar
     """Whether the proxy already knows this colour's containers."""
     if proxy.kind(settings).by_alias:
         return any(s.colour == share.colour for s in before.shares)
-    return traffic.names(before, share.colour, proxy.options(settings)) == share.replicas
+    return traffic_file.names(before, share.colour, proxy.options(settings)) == share.replicas
 
 
 def _introduced(before: traffic.Traffic, share: traffic.Share) -> traffic.Traffic:

@@ -1,8 +1,8 @@
 """The traffic file as a value: what is written is read back, shares are exact, and nothing hostile gets in."""
 import dataclasses
 import re
-from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keel.options import Options
-from keel.traffic import CONFIG, Share, Traffic, names, parse, render_caddy, render_nginx, renumbered
+from keel.traffic import Share, Traffic, digests, parse, renumbered
+from keel.traffic_file import live, names, render_caddy, render_nginx
 
 Render = Callable[[Traffic, Options], str]
 BOTH = pytest.mark.parametrize("render", [render_nginx, render_caddy])
+LIVE = (Path(__file__).parents[2] / "proxy" / "nginx" / "live.conf").read_text()
 BLUE, GREEN = "20260102T030405Z-1a2b3c4", "20260102T040506Z-5d6e7f8"
 OPTIONS = Options(domain="events.example.test", project="keel-production", replicas=2)
 HOSTILE = st.one_of(
@@ -82,27 +84,38 @@ def test_braces_and_quotes_are_balanced(render: Render, traffic: Traffic, chosen
     assert text.count("{") == text.count("}") and text.count('"') % 2 == 0
 
 
-def split(text: str, clients: int = 20000) -> Counter[str]:
-    """Who gets the clients of an nginx file, by nginx's rule: a hash below the sum of the parts, the rest to the star."""
-    parts = re.search(r"split_clients .* \$keel_colour \{ (.*) \}", text)
-    assert parts
-    bounds, star, below = [], "", 0
-    for share, colour in re.findall(r"(\S+) (\w+);", parts[1]):
-        if share == "*":
-            star = colour
-        else:
-            below += int(share.rstrip("%"))
-            bounds.append((below, colour))
-    return Counter(next((colour for bound, colour in bounds if n * 100 < bound * clients), star) for n in range(clients))
+def of_nginx(name: str, traffic: Traffic, client: str = "") -> str:
+    """The value of a map of live.conf for a client (00 to 99), by the map's own regular expressions."""
+    block = re.search(rf"^map \S+ \${name} \{{\n(.*?)^\}}", LIVE, re.MULTILINE | re.DOTALL)
+    assert block
+    lines = [line.strip().removesuffix(";").rpartition(" ")[::2] for line in block[1].splitlines()]
+    for pattern, value in lines[:-1]:
+        found = re.search(pattern.strip('"').removeprefix("~").replace("(?<", "(?P<"), f"{client}/etc/keel/traffic/{live(traffic)}")
+        if found:
+            return found[value[1:]] if value.startswith("$") else value
+    return lines[-1][1]
 
 
-@pytest.mark.parametrize("percent", [0, 1, 5, 33, 50, 99, 100])
+@pytest.mark.parametrize("percent", range(101))
 def test_shares_of_nginx_are_exact(percent: int) -> None:
-    text = render_nginx(two(percent), OPTIONS)
-    got = split(text)
-    assert (got["green"], got["blue"]) == (percent * 200, (100 - percent) * 200)
-    if percent in (0, 100):
-        assert "%" not in re.findall(r"split_clients.*", text)[0], "all or nothing knows no rounding"
+    got = [of_nginx("keel_colour", two(percent), f"{n:02}") for n in range(100)]
+    assert got == ["green"] * percent + ["blue"] * (100 - percent), "and who has met green meets it again when it gets more"
+
+
+@given(traffics())
+def test_nginx_reads_in_the_name_what_was_meant(traffic: Traffic) -> None:
+    assert of_nginx("keel_generation", traffic) == str(traffic.generation)
+    assert of_nginx("keel_closed", traffic) == str(int(traffic.closed))
+    assert re.fullmatch(r"[A-Za-z0-9,.-]{1,255}", live(traffic))
+    for share in traffic.shares:
+        assert of_nginx("keel_release", traffic, share.colour) == share.release
+        assert share.percent < 100 or {of_nginx("keel_colour", traffic, f"{n:02}") for n in range(100)} == {share.colour}
+
+
+def test_the_hundredths_of_nginx_are_alike() -> None:
+    for name in ("tens", "ones"):
+        parts = re.search(rf'^split_clients "{name} \S+" \$keel_{name} \{{ (.*) \}}', LIVE, re.MULTILINE)
+        assert parts and parts[1] == " ".join(f"10% {n};" for n in range(9)) + " * 9;"
 
 
 @given(st.integers(0, 100), st.integers(0, 0xFFFF))
@@ -112,13 +125,14 @@ def test_shares_of_caddy_are_exact(percent: int, digits: int) -> None:
     assert green == (digits < percent * 65536 // 100)
 
 
-@given(traffics(), st.integers(0, 100), st.booleans())
-def test_a_switch_of_caddy_changes_no_snippet(traffic: Traffic, percent: int, maintenance: bool) -> None:
-    """Only comment lines differ, so nothing has to be loaded: a reload of Caddy loses requests."""
+@BOTH
+@given(traffic=traffics(), percent=st.integers(0, 100), maintenance=st.booleans(), turned=st.booleans())
+def test_a_switch_changes_nothing_that_is_loaded(render: Render, traffic: Traffic, percent: int, maintenance: bool, turned: bool) -> None:
+    """Only comment lines differ: a reload of Caddy loses requests, one of nginx refuses some of HTTP/2."""
     if len(traffic.shares) == 2:
         shares = tuple(dataclasses.replace(s, percent=p) for s, p in zip(traffic.shares, (percent, 100 - percent), strict=True))
-        after = Traffic(traffic.generation + 1, shares, maintenance)
-        assert snippets(render_caddy(traffic, OPTIONS)) == snippets(render_caddy(after, OPTIONS))
+        after = Traffic(traffic.generation + 1, shares[::-1] if turned else shares, maintenance)
+        assert snippets(render(traffic, OPTIONS)) == snippets(render(after, OPTIONS))
 
 
 def test_the_first_deploys_of_caddy_change_no_snippet() -> None:
@@ -129,24 +143,27 @@ def test_the_first_deploys_of_caddy_change_no_snippet() -> None:
     assert names(steps[0], "green", OPTIONS) == made["green"]
 
 
+@BOTH
 @pytest.mark.parametrize("change", [{"body_limit": 1}, {"replicas": 3}, {"static": "other"}, {"balance": "ip-hash"}])
-def test_what_caddy_must_load_has_another_digest(change: dict[str, Any]) -> None:
-    both = (OPTIONS, dataclasses.replace(OPTIONS, **change))
-    assert len({re.findall(f"{CONFIG}([0-9a-f]+)", render_caddy(Traffic(1, ()), o))[0] for o in both}) == 2
-
-
-def test_another_certificate_is_told_apart_from_another_configuration() -> None:
-    texts = [render_caddy(Traffic(1, ()), dataclasses.replace(OPTIONS, certificate=c)) for c in ("", "abc", "def")]
-    found = [re.findall(f'"{CONFIG}([0-9a-f]+) ([0-9a-f]+|-)"', text) for text in texts]
-    assert len({f[0][0] for f in found}) == 1 and [f[0][1] for f in found] == ["-", "abc", "def"]
+def test_what_must_be_loaded_has_another_digest(render: Render, change: dict[str, Any]) -> None:
+    one = Traffic(1, (Share(BLUE, "blue", 100, ("b-1",)),))
+    texts = [render(one, o) for o in (OPTIONS, dataclasses.replace(OPTIONS, **change))]
+    assert len({digests(text)[0] for text in texts}) == (1 if render is render_nginx and "replicas" in change else 2)
 
 
 @BOTH
-@pytest.mark.parametrize("traffic", [Traffic(3, ()), two(0, maintenance=True), Traffic(3, (Share(BLUE, "blue", 0, ("b-1",)),))])
+def test_another_certificate_is_told_apart_from_another_configuration(render: Render) -> None:
+    found = [digests(render(Traffic(1, ()), dataclasses.replace(OPTIONS, certificate=c))) for c in ("", "abc", "def")]
+    assert len({f[0] for f in found}) == 1 and [f[1] for f in found] == ["-", "abc", "def"]
+
+
+@BOTH
+@pytest.mark.parametrize("traffic", [Traffic(3, ()), two(0, generation=3, maintenance=True),
+                                     Traffic(3, (Share(BLUE, "blue", 0, ("b-1",)),))])
 def test_closed(render: Render, traffic: Traffic) -> None:
     text = render(traffic, OPTIONS)
-    assert traffic.closed and ("$keel_closed { default 1; }" in text or re.match(r"# live \d+ closed ", text))
-    assert not two(0).closed and re.search(r"keel_closed { default 0; }|\A# live \d+ open ", render(two(0), OPTIONS))
+    assert traffic.closed and ("live,3,closed," in live(traffic) if render is render_nginx else re.match(r"# live 3 closed ", text))
+    assert not two(0).closed and "live,7,open," in live(two(0)) and (render is render_nginx or "# live 7 open " in render(two(0), OPTIONS))
 
 
 def test_the_upstreams_are_those_that_have_a_share() -> None:
