@@ -76,6 +76,33 @@ teardown_file() {
   exits 0
 }
 
+@test "reload-proxy: the link that nginx looks up is gone: nobody is served, status says so and what to type, and it comes back" {
+  rm "state/$KEEL_ENV/proxy/live"
+  run public /version
+  has $'\n503' "$output"
+  keel status
+  exits 1
+  has "the proxy answers an answer without a generation: make reload ENV=$KEEL_ENV makes it live" "$stderr"
+  keel reload-proxy
+  exits 0
+  run public /version
+  has $'\n200' "$output"
+  keel status
+  exits 0
+}
+
+@test "start-base: nginx is down, and the link does not lead to what the traffic file says: it does before nginx is up" {
+  touch "state/$KEEL_ENV/proxy/live,1,closed,-0-,-,-"
+  ln -sfn "live,1,closed,-0-,-,-" "state/$KEEL_ENV/proxy/live"
+  docker stop "keel-$KEEL_ENV-nginx-1" >/dev/null
+  keel start-base -q
+  exits 0
+  run public /version
+  has $'\n200' "$output"
+  keel status
+  exits 0
+}
+
 @test "a traffic file that cannot be read: 65, and its predecessor is named" {
   cp "state/$KEEL_ENV/proxy/traffic.conf" aside
   echo "not a traffic file" >"state/$KEEL_ENV/proxy/traffic.conf"
@@ -194,6 +221,9 @@ END
   old=$(served)
   cp "$folder/key.pem" aside
   openssl ecparam -genkey -name prime256v1 -noout -out "$folder/key.pem"
+  keel migrate "$IMAGE" # a colour that is new to nginx would have to be loaded at the end
+  exits 78
+  has "migrate: error: nginx would refuse the switch at the end; nothing was changed" "$stderr"
   keel reload-proxy
   cp aside "$folder/key.pem"
   exits 1

@@ -14,6 +14,7 @@ from keel.stop import UNAVAILABLE, Stop
 # Fresh connections in a row that must answer with the new generation: at least twice the proxy's workers.
 PROOFS = max(8, 2 * (os.cpu_count() or 1))
 PROVE = 10.0    # seconds until a switch that is not live counts as failed
+NAMELESS = "an answer without a generation"
 INTERNAL = 9000  # the proxy's listener that is never published
 
 
@@ -61,7 +62,7 @@ def live(settings: Settings) -> int | str:
     if not head.startswith(b"HTTP/1.1 200"):
         return head.partition(b"\r\n")[0].decode(errors="replace") or "nothing"
     text = body.decode(errors="replace").strip()
-    return int(text) if text.isdigit() else "an answer without a generation"
+    return int(text) if text.isdigit() else NAMELESS
 
 
 def shown(settings: Settings) -> bytes | None:

@@ -547,7 +547,8 @@ map "" $keel_closed {{ default 0; }}
 split_clients "$remote_addr$http_user_agent" $keel_colour {{ * blue; }}
 map $keel_colour $keel_release {{ blue {BLUE}; default ""; }}
 '''
-    rig.now, rig.write, rig.point = Traffic(5, ()), lambda: rig.file.write_text(old), lambda: None  # type: ignore[method-assign, assignment]
+    rig.now, rig.point = Traffic(5, ()), lambda: None  # type: ignore[method-assign]
+    rig.write = lambda: rig.file.write_text(old)  # type: ignore[method-assign, assignment, return-value]
     try:
         rig.start()
         rig.app("blue")
