@@ -15,9 +15,11 @@ ALL = 2**31 - 1  # a GOAWAY that takes whatever is on its way; the one that coun
 
 
 class Faulty2(Faulty):
-    """As Faulty, with `fault` on every `every`-th request that it takes; what it refused is counted."""
+    """As Faulty, with `fault` on every `every`-th request that it takes."""
 
-    refused = 0
+    refused = 0  # requests
+    cancelled = 0  # requests that the client gave up
+    most = 0  # connections at a time
 
     async def _talk(self, reader: asyncio.StreamReader, writer: Writer) -> None:
         conn = h2.connection.H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
@@ -31,7 +33,9 @@ class Faulty2(Faulty):
             data = await asyncio.wait_for(reader.read(65536), TICK if self.fault == "close-idle" else None)
             if not data:
                 return
+            self.most = max(self.most, len(self.tasks))
             for event in conn.receive_data(data):
+                self.cancelled += isinstance(event, h2.events.StreamReset)
                 if not isinstance(event, h2.events.RequestReceived):
                     continue
                 if event.stream_id > last:
@@ -56,7 +60,7 @@ class Faulty2(Faulty):
             writer.write(conn.data_to_send() + GoAwayFrame(last_stream_id=last, error_code=code).serialize())
             return last
 
-        if fault.startswith("goaway-below"):  # nginx when it is reloaded; "-and-ends" closes at once
+        if fault.startswith("goaway-below"):  # as nginx and Caddy when they are reloaded; "-and-ends" closes at once
             self.refused += 1
             last = goaway(max(0, number - 2))
             if fault == "goaway-below-and-ends":
@@ -66,7 +70,7 @@ class Faulty2(Faulty):
         elif fault == "goaway-covers":  # all that has come
             last = goaway(number)
             self._good(conn, number)
-        elif fault == "goaway-early":  # Caddy
+        elif fault == "goaway-early":  # as RFC 9113 section 6.8 advises
             goaway(ALL)
             self._good(conn, number)
         elif fault == "refused-stream":
