@@ -4,8 +4,9 @@ import ssl
 import time
 
 from . import http1
-from .conn import Broken, Conn, Target, wake
+from .conn import Conn
 from .tally import Tally
+from .wire import Broken, Target, Wire, wake
 
 PAUSE = 0.02  # seconds a client waits after a failure: a dead server is not asked as fast as the machine can
 
@@ -22,7 +23,7 @@ class Run:
         self.ended = ""  # why it is over: seconds, requests, stopped
         self.over = asyncio.get_running_loop().create_future()
         self.waiting: set[asyncio.Future[None]] = set()
-        self.conns: set[Conn] = set()
+        self.conns: set[Wire] = set()  # the closed ones until the next sweep
 
     def stop(self, why: str) -> None:
         """Start nothing more; what is in flight is waited for."""
@@ -63,7 +64,10 @@ class Run:
             await asyncio.sleep(0.1)
             now = time.monotonic()
             for conn in list(self.conns):
-                conn.expire(now)
+                if conn.alive:
+                    conn.expire(now)
+                else:
+                    self.conns.discard(conn)
 
 
 class Pacer:
@@ -99,6 +103,10 @@ class Client:
         self.conn: Conn | None = None
         self.session: ssl.SSLSession | None = None  # of TLS; the next connection resumes it, as browsers do
 
+    def get(self, path: str, close: bool) -> bytes:
+        """What `ask` wants in order to GET a path; `close`: nothing follows on this connection."""
+        return http1.request("GET", path, self.run.authority, ("Connection: close",) if close else ())
+
     async def ask(self, request: bytes, timeout: float, retry: bool) -> http1.Answer:
         """The answer, or Broken. With `retry`, a request on a reused connection that died before any byte of an answer is sent once
         more on a fresh one, as browsers and HTTP libraries do (RFC 9110 section 9.2.2), and counted as retried."""
@@ -124,15 +132,13 @@ class Client:
         if self.conn is not None:
             self.conn.close()
             self.session = self.conn.session
-            self.run.conns.discard(self.conn)
             self.conn = None
 
 
 async def gets(client: Client, pacer: Pacer, paths: tuple[str, ...], *, fresh: bool = False, wait: float = 0.0) -> None:
     """GET the paths in turn until the load is over; `fresh`: a connection for each; `wait`: seconds the server takes on purpose."""
     run, tally = client.run, client.tally
-    lines = ("Connection: close",) if fresh else ()
-    requests = [http1.request("GET", path, run.authority, lines) for path in paths]
+    requests = [client.get(path, close=fresh) for path in paths]
     turn = client.number
     while True:
         start = await pacer.turn()

@@ -1,84 +1,20 @@
-"""One client connection: non-blocking TLS or plain, one request at a time.
-
-The socket is read directly when the loop says so (`add_reader`), not through asyncio's TLS transport. That takes a fifth off the
-client's CPU for each request (README), and on a shared machine what the client burns is missing from what is measured.
-"""
+"""A client connection of HTTP/1.1: one request at a time."""
 import asyncio
-import contextlib
-import dataclasses
 import socket
-import ssl
 import time
-from collections.abc import Callable
 
 from . import http1
-
-READ = 16384  # the largest TLS record
-
-
-class Broken(Exception):
-    """A request that got no complete answer. `early`: not one byte of an answer had arrived."""
-
-    def __init__(self, what: str, detail: str, early: bool = False) -> None:
-        super().__init__(f"{what}: {detail}")
-        self.what = what
-        self.detail = detail
-        self.early = early
+from .wire import Broken, Target, Wire
 
 
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """Where the load goes: an address, the name it is asked by, and TLS or None."""
-
-    address: str
-    port: int
-    host: str
-    tls: ssl.SSLContext | None
-
-
-class Conn:
+class Conn(Wire):
     """A connection to the target. A server that closes it while idle makes it not `alive`, which is no failure."""
 
     def __init__(self, target: Target, sock: socket.socket) -> None:
-        self.target = target
-        self.sock = sock
-        self.loop = asyncio.get_running_loop()
-        self.alive = True
-        self.session: ssl.SSLSession | None = None  # once it is closed: what the next one may resume
-        self.used = 0  # answers that were received on it
+        super().__init__(target, sock)
         self.deadline = 0.0
         self.reader = http1.Reader()
         self.waiter: asyncio.Future[http1.Answer] | None = None
-        self.unsent = b""
-
-    @classmethod
-    async def open(cls, target: Target, timeout: float, session: ssl.SSLSession | None = None) -> "Conn":
-        """Connect, and shake hands; with a session of an earlier connection, resume that. Raises Broken (`connect`, `tls`, `timeout`)."""
-        family = socket.AF_INET6 if ":" in target.address else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        step = "connect"
-        try:
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            async with asyncio.timeout(timeout):
-                await asyncio.get_running_loop().sock_connect(sock, (target.address, target.port))
-                step = "tls"
-                if target.tls:
-                    sock = target.tls.wrap_socket(sock, server_hostname=target.host, do_handshake_on_connect=False,
-                                                  suppress_ragged_eofs=False, session=session)
-                    await _handshake(sock)
-        except TimeoutError:
-            sock.close()
-            raise Broken("timeout", f"{step}: nothing within {timeout:g} s", early=True) from None
-        except OSError as error:
-            sock.close()
-            raise Broken(step, text(error), early=True) from None
-        except BaseException:
-            sock.close()
-            raise
-        conn = cls(target, sock)
-        conn.loop.add_reader(sock.fileno(), conn._readable)
-        return conn
 
     def exchange(self, request: bytes, timeout: float) -> "asyncio.Future[http1.Answer]":
         """Send a request; the future gives the answer or raises Broken. `expire` enforces the timeout."""
@@ -88,34 +24,7 @@ class Conn:
         self._send()
         return waiter
 
-    def _send(self) -> None:
-        try:
-            sent = self.sock.send(self.unsent)
-        except (BlockingIOError, ssl.SSLWantWriteError):
-            sent = 0
-        except OSError as error:
-            self._fail("reset", text(error))
-            return
-        self.unsent = self.unsent[sent:]
-        if self.unsent:
-            self.loop.add_writer(self.sock.fileno(), self._again)
-
-    def _again(self) -> None:
-        self.loop.remove_writer(self.sock.fileno())
-        self._send()
-
-    def _readable(self) -> None:
-        try:
-            data = self.sock.recv(READ)
-            if isinstance(self.sock, ssl.SSLSocket):
-                # decrypted bytes that wait inside the TLS layer raise no event
-                while self.sock.pending():
-                    data += self.sock.recv(READ)
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return
-        except OSError as error:
-            self._fail("reset", text(error))
-            return
+    def _received(self, data: bytes) -> None:
         waiter = self.waiter
         if waiter is None:  # idle: the server closed it, or said something nobody asked for
             self.close()
@@ -127,7 +36,6 @@ class Conn:
             return
         if answer is not None:
             self.waiter = None
-            self.used += 1
             if not answer.keep:
                 self.close()
             waiter.set_result(answer)
@@ -145,43 +53,3 @@ class Conn:
         """Give up the request in flight if its time is over."""
         if self.waiter is not None and now > self.deadline:
             self._fail("timeout", "headers only" if self.reader.started() else "no answer")
-
-    def close(self) -> None:
-        """Close the socket; safe to repeat."""
-        if self.alive:
-            self.alive = False
-            self.loop.remove_reader(self.sock.fileno())
-            self.loop.remove_writer(self.sock.fileno())
-            if isinstance(self.sock, ssl.SSLSocket):
-                self.session = self.sock.session
-            self.sock.close()
-
-
-def wake(waiter: "asyncio.Future[None]") -> None:
-    """Resolve a future that may have been resolved or cancelled already."""
-    if not waiter.done():
-        waiter.set_result(None)
-
-
-def text(error: BaseException) -> str:
-    """An exception in one line."""
-    return f"{type(error).__name__}: {error}"
-
-
-async def _handshake(sock: ssl.SSLSocket) -> None:
-    while True:
-        try:
-            sock.do_handshake()
-            return
-        except ssl.SSLWantReadError:
-            await _ready(sock, asyncio.get_running_loop().add_reader, asyncio.get_running_loop().remove_reader)
-        except ssl.SSLWantWriteError:
-            await _ready(sock, asyncio.get_running_loop().add_writer, asyncio.get_running_loop().remove_writer)
-
-
-async def _ready(sock: socket.socket, add: Callable[..., object], remove: Callable[[int], object]) -> None:
-    event: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    add(sock.fileno(), wake, event)
-    with contextlib.ExitStack() as stack:
-        stack.callback(remove, sock.fileno())
-        await event

@@ -17,7 +17,7 @@ from .stores import Ledger, an_event, posts, verify
 from .streams import Sse, WebSocket, follow
 from .tally import WALL, Tally
 
-KINDS = ("get", "new", "post", "slow", "sse", "ws")
+KINDS = ("get", "new", "h2", "h2_new", "post", "slow", "sse", "ws")
 
 
 async def drive(plan: Plan) -> dict[str, Any]:
@@ -62,6 +62,14 @@ def _clients(plan: Plan, run: Run, tallies: dict[str, Tally], ledger: Ledger, ev
     pacers = {kind: Pacer(run, getattr(plan, f"{kind}_rate", 0.0), plan.from_due) for kind in KINDS}
     for kind, tally in tallies.items():
         pacer = pacers[kind]
+        if kind in ("h2", "h2_new"):
+            from .client2 import Client2  # its library is among those of the tests, which `make demo` has not
+
+            target = plan.target("h2")
+            for client2 in (Client2(run, tally, number, target) for number in range(getattr(plan, kind))):
+                for _ in range(plan.h2_streams if kind == "h2" else 1):
+                    yield gets(client2, pacer, plan.get_path, fresh=kind == "h2_new")
+            continue
         for number in range(getattr(plan, kind)):
             if kind in ("sse", "ws"):
                 yield follow(run, tally, number, Sse.dial if kind == "sse" else WebSocket.dial, plan.silence)

@@ -63,16 +63,19 @@ class Faulty:
         self.tasks.add(task)
         self.connections += 1
         try:
-            for served in itertools.count():
-                idle = TICK if self.fault == "close-idle" else None
-                head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), idle)).decode()
-                if not await self._request(head, reader, writer, served):
-                    break
+            await self._talk(reader, writer)
         except (TimeoutError, OSError, EOFError, asyncio.CancelledError):
             pass  # the client is gone, the idle time is over, or the test is
         finally:
             self.tasks.discard(task)
             writer.close()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: Writer) -> None:
+        for served in itertools.count():
+            idle = TICK if self.fault == "close-idle" else None
+            head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), idle)).decode()
+            if not await self._request(head, reader, writer, served):
+                break
 
     async def _request(self, head: str, reader: asyncio.StreamReader, writer: Writer, served: int) -> bool:
         method, path, _ = head.split("\r\n")[0].split(" ")

@@ -7,11 +7,12 @@ import urllib.parse
 from collections.abc import Sequence
 from typing import Any
 
-from .conn import Target
+from .wire import Target
 
 MOST_REQUESTS = 5_000_000
 MOST_SECONDS = 4 * 3600
 MOST_CLIENTS = 512
+MOST_STREAMS = 100  # what RFC 9113 (6.5.2) wants servers to allow at least
 
 
 def _flag(default: Any, text: str) -> Any:
@@ -32,9 +33,14 @@ class Plan:
     strict: bool = _flag(False, "a request that died on a reused connection is a failure, not sent again")
     get: int = _flag(0, "keep-alive GET clients, one connection each")
     get_rate: float = _flag(0.0, "requests/s of all of them together; 0: as fast as answers come")
-    get_path: tuple[str, ...] = _flag(("/version",), "path of the GETs of both kinds; may be repeated")
+    get_path: tuple[str, ...] = _flag(("/version",), "path of the GETs of these kinds; may be repeated")
     new: int = _flag(0, "clients that open a new connection for each GET")
     new_rate: float = _flag(0.0, "requests/s of all of them together")
+    h2: int = _flag(0, "HTTP/2 connections, each with --h2-streams GETs in flight")
+    h2_rate: float = _flag(0.0, "requests/s of all of them together")
+    h2_streams: int = _flag(4, f"GETs in flight on each of these, at most {MOST_STREAMS}")
+    h2_new: int = _flag(0, "clients that open a new HTTP/2 connection for each GET")
+    h2_new_rate: float = _flag(0.0, "requests/s of all of them together")
     post: int = _flag(0, "clients that POST registrations with unique ids, keep-alive")
     post_rate: float = _flag(0.0, "requests/s of all of them together")
     event_id: str = _flag("", "the event to register for (default: the first that GET /events lists)")
@@ -54,28 +60,34 @@ class Plan:
             wrong.append(f"--seconds {self.seconds:g}: not above 0 and at most {MOST_SECONDS}")
         if not 0 < self.requests <= MOST_REQUESTS:
             wrong.append(f"--requests {self.requests}: not above 0 and at most {MOST_REQUESTS}")
-        clients = {name: getattr(self, name) for name in ("get", "new", "post", "slow", "sse", "ws")}
-        wrong += [f"--{name} {n}: not from 0 to {MOST_CLIENTS}" for name, n in clients.items() if not 0 <= n <= MOST_CLIENTS]
+        clients = {name: getattr(self, name) for name in ("get", "new", "h2", "h2_new", "post", "slow", "sse", "ws")}
+        wrong += [f"{flag(name)} {n}: not from 0 to {MOST_CLIENTS}" for name, n in clients.items() if not 0 <= n <= MOST_CLIENTS]
         if not any(clients.values()):
-            wrong.append("no client: give at least one of " + ", ".join(f"--{name}" for name in clients))
-        for name in ("get_rate", "new_rate", "post_rate"):
+            wrong.append("no client: give at least one of " + ", ".join(flag(name) for name in clients))
+        if not 0 < self.h2_streams <= MOST_STREAMS:
+            wrong.append(f"--h2-streams {self.h2_streams}: not from 1 to {MOST_STREAMS}")
+        if (self.h2 or self.h2_new) and not self.url.startswith("https:"):
+            wrong.append("--h2 and --h2-new want an https:// address")
+        for name in ("get_rate", "new_rate", "h2_rate", "h2_new_rate", "post_rate"):
             if getattr(self, name) < 0:
-                wrong.append(f"--{name.replace('_', '-')} {getattr(self, name):g}: below 0")
+                wrong.append(f"{flag(name)} {getattr(self, name):g}: below 0")
         for name in ("timeout", "silence", "slow_seconds"):
             if getattr(self, name) <= 0:
-                wrong.append(f"--{name.replace('_', '-')} {getattr(self, name):g}: not above 0")
+                wrong.append(f"{flag(name)} {getattr(self, name):g}: not above 0")
         if self.cafile and self.insecure:
             wrong.append("--cafile and --insecure exclude each other")
         return wrong + ([f"--url {self.url!r}: {why}"] if (why := outside(self.url)) else [])
 
-    def target(self) -> Target:
-        """Where the load goes. Raises OSError or ssl.SSLError for a certificate file that cannot be read."""
+    def target(self, *alpn: str) -> Target:
+        """Where the load goes, and what TLS offers to speak. Raises OSError or ssl.SSLError for a certificate file that cannot be read."""
         at = urllib.parse.urlsplit(self.url)
         tls = None
         if at.scheme == "https":
             tls = ssl.create_default_context(cafile=self.cafile or None)
             if self.insecure:
                 tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+            if alpn:
+                tls.set_alpn_protocols(alpn)
         address = "127.0.0.1" if at.hostname == "localhost" else at.hostname or ""
         return Target(address, at.port or (443 if tls else 80), self.host or at.hostname or "", tls)
 
@@ -90,15 +102,20 @@ class Plan:
         """The flags that give this plan."""
         flags: list[str] = []
         for field in dataclasses.fields(self):
-            value, flag = getattr(self, field.name), "--" + field.name.replace("_", "-")
+            value, name = getattr(self, field.name), flag(field.name)
             if value == field.default:
                 continue
             if value is True:
-                flags.append(flag)
+                flags.append(name)
             else:
                 for one in value if isinstance(value, tuple) else (value,):
-                    flags += [flag, str(one)]
+                    flags += [name, str(one)]
         return flags
+
+
+def flag(name: str) -> str:
+    """The flag of a field."""
+    return "--" + name.replace("_", "-")
 
 
 def outside(url: str) -> str:
@@ -126,14 +143,14 @@ def parse(argv: Sequence[str]) -> Plan:
     parser = argparse.ArgumentParser(prog="run.py", description="Put an exactly accounted load on this machine's platform.",
                                      epilog="Exit: 0 nothing failed, 1 something did, 2 usage, 69 no event to register for.")
     for field in dataclasses.fields(Plan):
-        flag, text = "--" + field.name.replace("_", "-"), field.metadata["help"]
+        name, text = flag(field.name), field.metadata["help"]
         if field.default is False:
-            parser.add_argument(flag, action="store_true", help=text)
+            parser.add_argument(name, action="store_true", help=text)
         elif isinstance(field.default, tuple):
-            parser.add_argument(flag, action="append", metavar="PATH", help=f"{text} (default: {' '.join(field.default)})")
+            parser.add_argument(name, action="append", metavar="PATH", help=f"{text} (default: {' '.join(field.default)})")
         else:
             shown = "" if field.default in ("", 0, 0.0) else f" (default: {field.default})"
-            parser.add_argument(flag, type=type(field.default), default=field.default, metavar=field.name.upper(), help=text + shown)
+            parser.add_argument(name, type=type(field.default), default=field.default, metavar=field.name.upper(), help=text + shown)
     given = vars(parser.parse_args(argv))
     given["get_path"] = tuple(given["get_path"] or Plan.get_path)
     plan = Plan(**given)

@@ -9,8 +9,8 @@ sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
 from load import plan  # noqa: E402
 from load.account import Account  # noqa: E402
-from load.conn import Broken  # noqa: E402
 from load.drive import drive  # noqa: E402
+from load.wire import Broken  # noqa: E402
 
 
 def main() -> int:

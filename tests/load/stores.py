@@ -9,8 +9,8 @@ from typing import Any
 
 from . import http1
 from .client import PAUSE, Client, Pacer, Run, said
-from .conn import Broken
 from .tally import Tally
+from .wire import Broken
 
 ACKNOWLEDGED, REFUSED, UNKNOWN = 1, 2, 3  # UNKNOWN: no complete answer, so it may or may not be stored
 SHOWN = 20

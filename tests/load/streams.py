@@ -16,8 +16,8 @@ from typing import Protocol
 
 from . import http1
 from .client import PAUSE, Run
-from .conn import Broken, text
 from .tally import Tally
+from .wire import Broken, text
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 BYE = "bye"

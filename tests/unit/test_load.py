@@ -1,12 +1,8 @@
 """The load harness must see every fault of a server that misbehaves on purpose, and none of a good one."""
-import datetime
 import pathlib
 import ssl
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from load.account import Account
 from load.child import Load
 from load.faulty import TICK, Faulty
@@ -20,23 +16,6 @@ def put(server: Faulty, **options: object) -> Account:
     with Load(**plan) as load:
         load.process.wait(30)
         return load.stop()
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A self-signed certificate for load.test, with its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "load.test")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-            .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("load.test")]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(key, hashes.SHA256()))
-    file = tmp_path_factory.mktemp("tls") / "cert.pem"
-    file.write_bytes(made.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
-    return file
 
 
 def tls(certificate: pathlib.Path) -> ssl.SSLContext:
