@@ -15,6 +15,7 @@ import secrets
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -560,6 +561,30 @@ map $keel_colour $keel_release {{ blue {BLUE}; default ""; }}
         assert rig.get("/").json()["release"] == BLUE and digests(rig.inside("/__keel/config").text)[0]
     finally:
         rig.close()
+
+
+def test_a_switch_in_the_middle_of_a_request(site: Rig) -> None:
+    """One request sees one generation, whatever it looks up, and however often: here it changes all the time, and so does its length."""
+    both = ([site.share("blue", 100), site.share("green", 0)], [site.share("blue", 0), site.share("green", 100)])
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, site.session() as s:
+        stop = threading.Event()
+
+        def turn() -> int:
+            for n in itertools.count(site.now.generation + 1):
+                site.now = Traffic(n * 10 ** (n % 5), tuple(both[n % 2]))
+                site.write()
+                site.point()
+                if stop.is_set():
+                    return n
+            return 0
+
+        turning = pool.submit(turn)
+        seen = [s.get(f"https://{DOMAIN}:8443/of", timeout=5) for _ in range(3000)]
+        stop.set()
+        assert turning.result() > 300
+    assert {answer.status_code for answer in seen} == {200}, [a.text for a in seen if a.status_code != 200][:3]
+    assert {answer.json()["release"] for answer in seen} == {BLUE, GREEN}
+    site.apply(site.share("blue", 100), site.share("green", 0))
 
 
 def test_what_is_in_flight_is_counted(rig: Rig) -> None:

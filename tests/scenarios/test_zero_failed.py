@@ -17,7 +17,8 @@ FULL = os.environ.get("KEEL_LOAD") == "full"
 REQUESTS = 800_000 if FULL else 20_000
 # Slow answers take 5 s; the drain outlasts them, and ends with its deadline because of the streams, which outlive a switch.
 SETTINGS = {**SHORT, "KEEL_SHUTDOWN_TIMEOUT": "7s", "KEEL_STOP_GRACE": "8s", "KEEL_DRAIN_TIMEOUT": "9s", "KEEL_RATE_LIMIT": "100000"}
-EVERYTHING = {"get": 16, "get_rate": 0 if FULL else 150, "new": 2, "new_rate": 30, "post": 2, "post_rate": 30, "slow": 4, "sse": 1, "ws": 1,
+EVERYTHING = {"get": 16, "get_rate": 0 if FULL else 150, "new": 2, "new_rate": 30, "post": 2, "post_rate": 30, "slow": 4,
+              "h2": 2, "h2_rate": 60, "h2_new": 1, "h2_new_rate": 10, "sse": 1, "ws": 1,
               "get_path": ("/version", "/events"), "seconds": 3600, "requests": 3_000_000, "timeout": 30}
 # As the usual scripts do it: Compose recreates what serves; or the proxy is reloaded and the old containers go at once. No time to stop:
 # Caddy's retries outlast a recreation that lets the application end, which only users behind nginx would notice; streams end in both.
@@ -57,7 +58,7 @@ def go_on(load: Load, answers: int = 200) -> None:
 def test_ten_deploys_and_five_rollbacks(served: Platform) -> None:
     releases = [served.serving()]
     with served.load(**EVERYTHING) as load:
-        load.until(lambda now: all(now.ok(kind) for kind in ("get", "new", "post", "slow")) and now.events("sse") and now.events("ws"), 60)
+        load.until(lambda now: all(now.ok(kind) for kind in ("get", "new", "h2", "h2_new", "post", "slow")) and now.events("sse") and now.events("ws"), 60)
         for number in range(10):
             done = served.deploy(images.good() if number % 2 else images.other()).well()
             releases.append(done.stdout.strip())
