@@ -114,6 +114,16 @@ migrate: hint: the release that serves goes on; mend the migration"
   is left "$(docker ps -aq --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=migrate)" ""
 }
 
+@test "migrate: what the engine does not start is no failed migration: exit 69 with its words" {
+  KEEL_APP_CPUS=999 keel migrate "$IMAGE"
+  exits 69
+  is stdout "$output" ""
+  has "migrate: error: $IMAGE: the engine does not start its migrations
+migrate: error: Error response from daemon: Range of CPUs is from 0.01 to " "$stderr"
+  has "migrate: hint: is it a setting of compose/$KEEL_ENV.env, as KEEL_APP_CPUS? make doctor ENV=$KEEL_ENV " "$stderr"
+  has '"step": "failed"' "$(tail -n 1 "state/$KEEL_ENV/history")"
+}
+
 @test "migrate: another password than the volume was made with: the hint names the secrets of then, and make destroy" {
   POSTGRES_PASSWORD=of-a-new-checkout keel migrate "$IMAGE"
   exits 1
