@@ -70,7 +70,7 @@ state/releases/20260102T030405Z-1a2b3c4"
 up/loads/
 up/loads/a
 up/loads/b"
-  is absent "$(manifest "$output" facts config absent)" '["secrets/acme/development", "state/proxy/traffic.caddy"]'
+  is absent "$(manifest "$output" facts config absent)" '["secrets/acme/development", "state/history.1", "state/proxy/traffic.caddy"]'
   is roots "$(manifest "$output" facts uploads roots)" "{\"up\": \"$TREE/up\"}"
   is lineage "$(manifest "$output" lineage)" '"development"'
   whole "$output"
@@ -206,7 +206,7 @@ $B"
   echo root >secrets/tls/development/acme-root.pem
   chmod -R go= secrets/acme
   A=$(made --new-set)
-  is absent "$(manifest "$A" facts config absent)" '["state/proxy/traffic.caddy"]'
+  is absent "$(manifest "$A" facts config absent)" '["state/history.1", "state/proxy/traffic.caddy"]'
   for name in $folder/certificates/$ca/events.test/events.test.key \
     $folder/acme/$ca/users/ops@events.test/ops.key secrets/tls/development/acme-root.pem; do
     has "$name" "$(names "$A" config.tar)"

@@ -101,6 +101,39 @@ logs: hint: make deploy ENV=$KEEL_ENV"
   is stderr "$stderr" ""
 }
 
+@test "logs: another state folder than what runs: services with a warning; releases, which it cannot know, are 78 as in status" {
+  local what said="$KEEL_ENV runs on this host with its state in $TREE/state, not in $TREE/elsewhere"
+  local hint="KEEL_STATE=$TREE/state is meant, or give this environment another name (compose/NAME.env and compose/NAME.yml)"
+  export KEEL_STATE=elsewhere
+  keel logs redis
+  exits 0
+  has "Ready to accept connections" "$output"
+  is stderr "$stderr" "logs: warning: $said; $hint"
+  for what in "" "$A"; do
+    # shellcheck disable=SC2086
+    keel logs $what
+    exits 78
+    is stdout "$output" ""
+    is stderr "$stderr" "logs: error: $said
+logs: hint: $hint"
+  done
+  export KEEL_PROXY=caddy
+  keel logs access
+  exits 78
+  has "logs: error: $said" "$stderr"
+  mkdir -p "elsewhere/$KEEL_ENV/proxy"
+  echo of-another-time >"elsewhere/$KEEL_ENV/proxy/access.log"
+  keel logs access
+  exits 0
+  is stdout "$output" of-another-time
+  is stderr "$stderr" "logs: warning: $said; $hint"
+  DOCKER_HOST=unix:///no/such.sock keel logs access
+  rm -r elsewhere
+  exits 0
+  is stdout "$output" of-another-time
+  is stderr "$stderr" ""
+}
+
 @test "logs: --follow goes on until it is interrupted" {
   bin/logs --follow --tail 0 proxy >followed 2>&1 3>&- &
   local follower=$! asked=0

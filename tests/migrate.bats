@@ -55,6 +55,27 @@ migrate: hint: build-image makes one; pull-image fetches one"
   [ ! -e "elsewhere/$KEEL_ENV/history" ]
 }
 
+@test "migrate: what Compose does not take is refused in its words before anything is run, also in a rehearsal" {
+  local line rehearsal
+  cp "compose/$KEEL_ENV.yml" aside
+  # shellcheck disable=SC2016  # Compose's own
+  for line in 'hostname: ${MY_NAME:?}' 'mem_limit: lots'; do
+    sed "s/^  app:/&\n    $line/" aside >"compose/$KEEL_ENV.yml"
+    keel migrate --dry-run "$IMAGE"
+    rehearsal=$stderr
+    keel migrate "$IMAGE"
+    cp aside "compose/$KEEL_ENV.yml"
+    exits 78
+    is stdout "$output" ""
+    is rehearsal "$rehearsal" "$stderr"
+    has "migrate: error: $KEEL_ENV: Compose does not take the settings" "$stderr"
+    [[ "$stderr" == *"required variable MY_NAME is missing a value"* || "$stderr" == *"mem_limit' invalid size: 'lots'"* ]]
+    has "migrate: error: nothing was changed" "$stderr"
+    has "migrate: hint: edit compose/$KEEL_ENV.env, or what reads it: compose/app.yml, compose/$KEEL_ENV.yml" "$stderr"
+  done
+  hasnt '"command": "migrate"' "$(cat "state/$KEEL_ENV/history")"
+}
+
 @test "migrate: a lock that is held, no engine: nothing is run" {
   refuses_a_lock migrate "$IMAGE"
   wants_an_engine migrate "$IMAGE"
@@ -91,6 +112,16 @@ migrate: error: column is missing
 migrate: hint: the release that serves goes on; mend the migration"
   has '"step": "failed"' "$(tail -n 1 "state/$KEEL_ENV/history")"
   is left "$(docker ps -aq --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=migrate)" ""
+}
+
+@test "migrate: what the engine does not start is no failed migration: exit 69 with its words" {
+  KEEL_APP_CPUS=999 keel migrate "$IMAGE"
+  exits 69
+  is stdout "$output" ""
+  has "migrate: error: $IMAGE: the engine does not start its migrations
+migrate: error: Error response from daemon: Range of CPUs is from 0.01 to " "$stderr"
+  has "migrate: hint: is it a setting of compose/$KEEL_ENV.env, as KEEL_APP_CPUS? make doctor ENV=$KEEL_ENV " "$stderr"
+  has '"step": "failed"' "$(tail -n 1 "state/$KEEL_ENV/history")"
 }
 
 @test "migrate: another password than the volume was made with: the hint names the secrets of then, and make destroy" {

@@ -61,10 +61,21 @@ $A  blue   serving  100 %  ${revision:0:12}  $IMAGE"
 }
 
 @test "releases: none yet: nothing, exit 0" {
-  KEEL_STATE=elsewhere keel releases
+  local name=$KEEL_ENV-new folder
+  for folder in compose secrets; do cp -p "$folder/$KEEL_ENV.env" "$folder/$name.env"; done
+  KEEL_ENV=$name keel releases
   exits 0
   is stdout "$output" ""
   is stderr "$stderr" ""
+  [ ! -e "state/$name" ]
+}
+
+@test "releases: another state folder than what runs: exit 78 says which, as status does" {
+  KEEL_STATE=elsewhere keel releases
+  exits 78
+  is stdout "$output" ""
+  is stderr "$stderr" "releases: error: $KEEL_ENV runs on this host with its state in $TREE/state, not in $TREE/elsewhere
+releases: hint: KEEL_STATE=$TREE/state is meant, or give this environment another name (compose/NAME.env and compose/NAME.yml)"
   [ ! -e elsewhere ]
 }
 

@@ -159,3 +159,19 @@ start-base: error:   | " "$stderr"
   keel start-base
   exits 0
 }
+
+@test "start-base: PgBouncer with another password than the volume was made with: exit 69, the hint is migrate's" {
+  cp compose/base.yml aside
+  # One that is sick is given two minutes, which nobody wants to wait here.
+  sed -i 's/^  interval: 10s/  interval: 1s/; s/^  start_period: 120s/  start_period: 5s/' compose/base.yml
+  KEEL_PGBOUNCER=on POSTGRES_PASSWORD=of-a-new-checkout keel start-base
+  mv aside compose/base.yml
+  exits 69
+  is stdout "$output" ""
+  has "last lines of keel-$KEEL_ENV-pgbouncer-1" "$stderr"
+  is hint "$(grep hint: <<<"$stderr")" "start-base: hint: the volumes of keel-$KEEL_ENV were made with another POSTGRES_PASSWORD than that \
+of secrets/$KEEL_ENV.env, as by an older checkout: take its secrets/$KEEL_ENV.env back; \
+or make destroy ENV=$KEEL_ENV deletes their data (it asks)"
+  KEEL_PGBOUNCER=on keel start-base
+  exits 0
+}

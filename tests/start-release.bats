@@ -108,7 +108,7 @@ $KEEL_ENV app blue"
     mv aside "$file"
     exits 78
     is stdout "$output" ""
-    has "start-release: error: $IMAGE: Compose does not take the settings" "$stderr"
+    has "start-release: error: $KEEL_ENV: Compose does not take the settings" "$stderr"
     has "start-release: error: nothing was changed" "$stderr"
     is containers "$(replicas | sort)" "$standing"
   done

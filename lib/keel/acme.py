@@ -4,7 +4,7 @@ import datetime as dt
 import json
 import re
 
-from keel import engine, health, probe, run, tls
+from keel import certificate, engine, health, probe, run, tls
 from keel.settings import Settings
 from keel.stop import UNAVAILABLE, Stop
 
@@ -96,9 +96,8 @@ def verdict(settings: Settings) -> tuple[str, str, str]:
     pair = tls.Pair(there, tls.names_of(there))
     begins, ends = there.not_valid_before_utc, there.not_valid_after_utc
     said = f"until {ends:%Y-%m-%dT%H:%MZ}, from {pair.issuer.removeprefix('CN=')}"
-    if not pair.covers(settings["KEEL_DOMAIN"]):
-        return "bad", f"is for {', '.join(pair.names)} and not for {settings['KEEL_DOMAIN']}", hint(settings)
-    left = ends - dt.datetime.now(dt.UTC)
-    if left < (ends - begins) / 4:  # whatever it lasts, both proxies renew it well before
-        return ("warn" if left > dt.timedelta() else "bad"), f"{said}: should have been renewed", hint(settings)
+    if flaws := certificate.flaws(pair, settings["KEEL_DOMAIN"]):
+        return "bad", ", ".join(flaws), hint(settings)
+    if ends - dt.datetime.now(dt.UTC) < (ends - begins) / 4:  # whatever it lasts, both proxies renew it well before
+        return "warn", f"{said}: should have been renewed", hint(settings)
     return "ok", said, ""

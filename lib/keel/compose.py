@@ -1,6 +1,7 @@
 """Docker Compose: the argv prefixes and the process environment of one environment's projects, and whether the files are well."""
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
@@ -72,6 +73,15 @@ def environment(settings: Settings, **extra: str) -> dict[str, str]:
         "COMPOSE_DISABLE_ENV_FILE": "1",  # a stray .env is no setting
         **extra,
     }
+
+
+def taken(settings: Settings, name: str, env: Mapping[str, str]) -> None:
+    """Stop 78, in Compose's words, when it does not take a colour's files with these variables: before anything is changed for them."""
+    try:
+        run.ask([*colour(settings, name), "config", "--quiet"], env)
+    except run.Failed as e:
+        raise Stop(f"{settings.env}: Compose does not take the settings\n{e.said.rstrip()}\nnothing was changed", CONFIG,
+                   f"edit {settings.file}, or what reads it: compose/app.yml, compose/{settings.env}.yml") from None
 
 
 def images(settings: Settings) -> dict[str, str]:

@@ -2,7 +2,7 @@
 import os
 from pathlib import Path
 
-from keel import cli, tree
+from keel import cli, state, tree
 from keel.archive import Root
 from keel.settings import ROOT, Settings
 from keel.stop import CONFIG, Stop
@@ -21,7 +21,8 @@ def config(settings: Settings) -> list[Root]:
     set_ = [("compose/images.env", settings.path("KEEL_IMAGES")), ("backup/signers", settings.path("KEEL_BACKUP_SIGNERS")),
             ("backup/recipients", settings.path("KEEL_BACKUP_RECIPIENTS"))]
     # Who serves, what was deployed, who did what. Not the access log, the sockets and the locks beside them.
-    kept = [(f"state/{name}", settings.state / name) for name in ("history", "releases", "proxy/traffic.conf", "proxy/traffic.caddy")]
+    names = (*state.HISTORY, "releases", "proxy/traffic.conf", "proxy/traffic.caddy")
+    kept = [(f"state/{name}", settings.state / name) for name in names]
     return [*own, *set_, *kept]
 
 

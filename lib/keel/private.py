@@ -8,7 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from keel import run, schema, settings, state
+from keel.settings import Settings
 from keel.stop import CONFIG, NO, Stop
+
+# Source: PostgreSQL manual, appendix A, invalid_password; and the server's words, where a client leaves the code out.
+REFUSED = re.compile(r"\b28P01\b|password authentication failed")
 
 
 @contextmanager
@@ -92,3 +96,14 @@ def fill(env: str) -> list[str]:
         text += "" if text.endswith("\n") or not text else "\n"
         state.write(path, text + "".join(f"{name}={secrets.token_hex(24)}\n" for name in wanted), 0o600)
     return wanted
+
+
+def other_password(settings: Settings, said: str) -> str:
+    """What to type when PostgreSQL refuses the password, by what a client of it or PgBouncer said; else nothing.
+
+    It took its password when its volume was empty; a new checkout beside the volumes of an old one has another.
+    """
+    if not REFUSED.search(said):
+        return ""
+    return (f"the volumes of {settings.project} were made with another POSTGRES_PASSWORD than that of secrets/{settings.env}.env, as by an "
+            f"older checkout: take its secrets/{settings.env}.env back; or make destroy ENV={settings.env} deletes their data (it asks)")

@@ -1,4 +1,6 @@
 """Plain files that survive: whole or not at all (temp file, fsync, rename, fsync of the folder); the history is appended and fsynced."""
+import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -9,6 +11,9 @@ from pathlib import Path
 
 from keel import run
 from keel.stop import CONFIG, DATA, Stop
+
+HISTORY = ("history.1", "history")  # oldest first
+FULL = 16 << 20  # bytes: some 80,000 lines, which is two years of ten deploys a day
 
 
 def now() -> str:
@@ -98,6 +103,7 @@ def note(folder: Path, **fields: object) -> None:
         return
     make_folder(folder)
     line = json.dumps({"time": now(), "pid": os.getpid(), "user": _user(), **fields}) + "\n"
+    _make_room(folder)
     fd = os.open(folder / "history", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(fd, line.encode())
@@ -106,23 +112,32 @@ def note(folder: Path, **fields: object) -> None:
         os.close(fd)
 
 
+def _make_room(folder: Path) -> None:
+    """A history that is full becomes history.1, in place of the one before. Not every writer has the same lock, so the file has its own."""
+    path = folder / "history"
+    with contextlib.suppress(FileNotFoundError), open(path, "r+b") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        if os.fstat(f.fileno()).st_size >= FULL and os.path.samestat(os.fstat(f.fileno()), path.stat()):  # nobody was faster
+            rename(path, folder / "history.1")
+
+
 def history(folder: Path) -> Iterator[dict[str, object]]:
     """The lines of the history, oldest first; a last line that a crash cut short is passed over."""
-    path = folder / "history"
-    if not path.exists():
-        return
-    for line in path.read_text().splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue
+    for path in (folder / name for name in HISTORY if (folder / name).exists()):
+        for line in path.read_text().splitlines():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                continue
 
 
 def latest(folder: Path, block: int = 1 << 16) -> Iterator[dict[str, object]]:
-    """The lines of the history, newest first, read from its end in blocks of so many bytes: it grows for ever, and the end is wanted."""
-    path = folder / "history"
-    if not path.exists():
-        return
+    """The lines of the history, newest first, read from its end in blocks of so many bytes: it is long, and the end is wanted."""
+    for path in (folder / name for name in reversed(HISTORY) if (folder / name).exists()):
+        yield from _backwards(path, block)
+
+
+def _backwards(path: Path, block: int) -> Iterator[dict[str, object]]:
     with open(path, "rb") as f:
         at, rest = f.seek(0, os.SEEK_END), b""
         while at:
@@ -171,6 +186,6 @@ def clear(folder: Path) -> None:
     for entry in folder.iterdir():
         if entry.is_dir():
             shutil.rmtree(entry)
-        elif entry.name not in ("lock", "backups.lock", "verify.lock", "restore.lock", "history"):
+        elif entry.name not in ("lock", "backups.lock", "verify.lock", "restore.lock", *HISTORY):
             entry.unlink()
     sync_folder(folder)

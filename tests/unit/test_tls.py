@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
-from keel import certificate, tls
+from keel import acme, certificate, probe, schema, settings, tls
 from keel.stop import DATA, NO, Stop
 
 
@@ -145,6 +145,19 @@ def test_what_a_client_holds_against_it(folder: pathlib.Path, start: int, end: i
     assert len(found) == len(flaws) and all(f in got for f, got in zip(flaws, found, strict=True)), found
     assert certificate.flaws(pair, "b.test") == ["is for a.test and not for b.test", *found]
     assert certificate.ended(pair) is any("ended" in f for f in flaws)
+
+
+@pytest.mark.parametrize(("name", "start", "end", "verdict", "said"), [
+    ("a.test", -1, 90, "ok", "until "), ("a.test", -80, 9, "warn", "should have been renewed"),
+    ("a.test", -90, -1, "bad", "ended less than"), ("a.test", 2, 90, "bad", "begins only at "),
+    ("b.test", -1, 90, "bad", "is for a.test and not for b.test")])
+def test_what_doctor_says_of_a_fetched_one(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, name: str, start: int, end: int,
+                                           verdict: str, said: str) -> None:
+    pair = tls.read(*other(folder, ["a.test"], start, end))
+    monkeypatch.setattr(probe, "shown", lambda _: pair.certificate.public_bytes(serialization.Encoding.DER))
+    known = schema.load(settings.ROOT / "compose" / "example.env")
+    found = acme.verdict(settings.Settings("staging", {"KEEL_DOMAIN": name, "KEEL_TLS": "acme"}, {}, known))
+    assert found[0] == verdict and said in found[1], found
 
 
 def test_one_of_another_maker_is_never_replaced(folder: pathlib.Path) -> None:
