@@ -37,9 +37,10 @@ os.execvpe(argv[0], argv, {**os.environ, **env})
 
 @pytest.fixture(scope="module", params=["nginx", "caddy"])
 def served(request: pytest.FixtureRequest) -> Iterator[Platform]:
-    """A platform with one release that serves."""
+    """A platform with a release that serves, and both colours known to nginx: a reload for a new one refuses requests of HTTP/2."""
     with Platform(request.param, **SETTINGS) as platform:
         platform.up()
+        platform.deploy(images.other()).well()
         platform.deploy(images.good()).well()
         yield platform
 
