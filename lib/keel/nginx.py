@@ -8,7 +8,7 @@ from pathlib import Path
 from keel import engine, health, probe, run, state, traffic, traffic_file
 from keel.options import Options
 from keel.settings import Settings
-from keel.stop import NO, UNAVAILABLE, Stop
+from keel.stop import CONFIG, NO, UNAVAILABLE, Stop
 
 
 class Nginx:
@@ -17,7 +17,7 @@ class Nginx:
 
     file = "traffic.conf"
     by_alias = True  # finds the containers of a colour by DNS, whatever their number and addresses
-    gentle = True  # a reload that nothing asks for does no harm
+    gentle = True  # `reload-proxy` reloads it always: no request of HTTP/1.1 is lost
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.folder = settings, settings.state / "proxy"
@@ -43,7 +43,8 @@ class Nginx:
         """Load the traffic file where nginx has not its settings or not its certificate; `afresh`: all the same. Returns once no worker
         of before takes a connection. Raises Stop 1 when nginx says no, 69 when it is gone.
         """
-        wanted, loaded = traffic.digests((self.folder / self.file).read_text()), self._loaded()
+        text = (self.folder / self.file).read_text()
+        wanted, loaded = traffic.digests(text), self._loaded()
         if wanted == loaded and not afresh:
             return
         if fault := _test(container, "nginx.conf"):
@@ -51,26 +52,32 @@ class Nginx:
                 return  # the certificate alone, of which `check` has warned
             raise Stop(f"nginx does not reload: {fault}", NO, "logs proxy")
         _hang_up(container)
-        said = health.wait(lambda: probe.first(lambda: "" if self._loaded() == wanted else "the old settings", probe.PROOFS), probe.PROVE,
-                           every=0.02)
+        def differs() -> str:
+            return "" if f'"{self._ask("/__keel/config")[1].strip()}"' in text else "what it had"
+
+        said = health.wait(lambda: probe.first(differs, probe.PROOFS), probe.PROVE, every=0.02)
         if said:
-            raise Stop(f"nginx goes on with {said}", NO, "logs proxy")
+            raise Stop(f"nginx goes on with {said}: its reload came to nothing within {probe.PROVE:g} s", NO, "logs proxy")
 
     def point(self, now: traffic.Traffic) -> None:
-        """The switch: workers look at each request where this link leads. Raises OSError; the link leads to the old file or to the new."""
+        """The switch: workers look at each request where this link leads. Raises Stop 78; the link leads to the old file or to the new."""
         link, name = self.folder / "live", traffic_file.live(now)
         if run.dry:
             run.dry(f"let {link} lead to {name}")
             return
-        before = os.readlink(link) if link.is_symlink() else ""
-        (self.folder / name).touch()
-        temp = self.folder / "live.next"
-        temp.unlink(missing_ok=True)
-        temp.symlink_to(name)
-        state.rename(temp, link)
-        for old in self.folder.glob("live,*"):
-            if old.name not in (name, before):  # a request may just be on the way to the one before
-                old.unlink()
+        try:
+            before = os.readlink(link) if link.is_symlink() else ""
+            (self.folder / name).touch()
+            temp = self.folder / "live.next"
+            temp.unlink(missing_ok=True)
+            temp.symlink_to(name)
+            state.rename(temp, link)
+            for old in self.folder.glob("live,*"):
+                if old.name not in (name, before):  # a request may just be on the way to the one before
+                    old.unlink()
+        except OSError as e:
+            raise Stop(f"{link}: cannot be written: {(e.strerror or str(e)).lower()}", CONFIG,
+                       f"who owns {self.folder}? is the disk full?") from None
 
     def in_flight(self, shares: list[traffic.Share]) -> Callable[[], str]:
         """Asks whether requests to their colours are in flight, '' when none; streams do not count."""

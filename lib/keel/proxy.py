@@ -1,4 +1,5 @@
-"""The one door to traffic: stage, check, rename, load what is lacking, prove, drain; the same steps for nginx and for Caddy."""
+"""The one door to traffic: stage, check, load what is lacking, switch, prove, drain; the same steps for nginx and for Caddy."""
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
@@ -53,8 +54,13 @@ def prepare(settings: Settings) -> None:
         newest = now  # the other proxy's file is no loss as long as this one has its own
     if not path(settings).exists() or now.generation < newest.generation:
         state.write(path(settings), _render(settings, newest if newest.generation else Traffic(1, ())))
-    if not path(settings).with_name("live").is_symlink() or not probe.is_up(settings):  # one that runs is switched, and proven
+    if not _pointed(settings) or not probe.is_up(settings):  # one that runs is switched, and proven
         kind(settings).point(current(settings))
+
+
+def _pointed(settings: Settings) -> bool:
+    """Whether nginx finds a link to follow; Caddy needs none."""
+    return path(settings).with_name("live").is_symlink()
 
 
 def there(settings: Settings) -> None:
@@ -94,6 +100,8 @@ def switch(settings: Settings, wanted: Traffic, say: Say, *, afresh: bool = Fals
     then = acme.then(settings, old_text)
     # Before it is staged: Caddy has the new settings from then on.
     lacked = then["KEEL_DOMAIN"] == settings["KEEL_DOMAIN"] and bool(acme.lacking(then))
+    if not _pointed(settings):  # lost, or an earlier evenkeel's, whose configuration does not ask for it: there before another is loaded
+        kind(settings).point(before)
     staged = _stage(settings, container, new, afresh)
     try:
         state.rename(staged, path(settings))
@@ -113,7 +121,8 @@ def switch(settings: Settings, wanted: Traffic, say: Say, *, afresh: bool = Fals
         except Stop as worse:
             # Where the reload was refused the proxy goes on with what it had, which the old file is a part of.
             state.write(path(settings), old_text)
-            kind(then).point(before)
+            with contextlib.suppress(Stop):  # what is served then tells
+                kind(then).point(before)
             still = probe.prove(then, before.generation, seconds=1)
             if still:
                 raise Stop(f"{_words(e)}\nthe old traffic file is back, but the proxy does not serve it ({still}): {worse.message}",
@@ -190,9 +199,14 @@ def describe(t: Traffic) -> str:
 
 def drain(settings: Settings, left: Callable[[], str], say: Say) -> bool:
     """Wait until nothing is in flight on what served before; False when KEEL_DRAIN_TIMEOUT was not enough, and says what is left."""
-    limit = settings.seconds("KEEL_DRAIN_TIMEOUT")
+    def asked() -> str:
+        try:
+            return left()
+        except Stop as e:  # the switch is proven; a proxy that is slow to say has not said that nothing is left
+            return e.message
+
     begin = time.monotonic()
-    still = health.wait(left, limit, every=0.1)
+    still = health.wait(asked, settings.seconds("KEEL_DRAIN_TIMEOUT"), every=0.1)
     took = time.monotonic() - begin
     say(f"drain: {still} after {took:.1f} s: they go on, on the release that is now the standby" if still
         else f"drained in {took:.1f} s")

@@ -74,7 +74,8 @@ def parse(text: str) -> Traffic:
 def renumbered(text: str, generation: int) -> str:
     """A traffic file as it was written, with the settings of then, under another number. Raises ValueError for one that is none."""
     old = parse(text).generation
-    places = rf'^(# live |# Written .* Generation |{MARK}.*"generation": ){old}(?![0-9])'
+    loaded = r'map "" \$keel_config { default "[^"]* |map "" \$keel_generation { default '  # the latter before nginx looked up a link
+    places = rf'^(# live |# Written .* Generation |{MARK}.*"generation": |{loaded}){old}(?![0-9])'
     return re.sub(places, rf"\g<1>{generation}", text, flags=re.MULTILINE)
 
 

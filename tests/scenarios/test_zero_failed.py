@@ -2,7 +2,11 @@
 
 `make test` runs it at a modest rate (at least 20,000 requests for each proxy), KEEL_LOAD=full (`make test-load`) at full speed to 800,000.
 """
+import contextlib
 import os
+import socket
+import ssl
+import urllib.parse
 from collections.abc import Iterator
 
 import pytest
@@ -86,6 +90,29 @@ def clean(account: Account) -> None:
     assert all(numbers["retried"] == 0 for numbers in account.data["kinds"].values()), account.table()
     for kind in ("sse", "ws"):
         assert account.data["kinds"][kind]["cuts"] == account.data["kinds"][kind]["missing"] == 0, account.table()
+
+
+@pytest.mark.timeout(600)
+def test_the_first_release_of_a_colour(served: Platform) -> None:
+    """The proxy learns of it by a reload: connections that are asked once a second, or only now, are still with what was before."""
+    standby = next(s.release for s in served.traffic().shares if not s.percent)
+    served.run(["stop-release", standby]).well()
+    before = served.serving()
+    context = ssl.create_default_context(cafile=served.cafile)
+    port = urllib.parse.urlsplit(served.url).port
+    with contextlib.ExitStack() as stack, served.load(get=20, get_rate=20, new=1, new_rate=5, post=0) as load:
+        load.until(lambda now: now.ok("get") > 40)
+        opened = [stack.enter_context(context.wrap_socket(socket.create_connection(("127.0.0.1", port)), server_hostname=served.domain))
+                  for _ in range(4)]
+        done = served.deploy(images.other()).well()
+        for one in opened:
+            one.settimeout(10)
+            one.sendall(f"GET /version HTTP/1.1\r\nHost: {served.domain}\r\nConnection: close\r\n\r\n".encode())
+            assert one.recv(4096).startswith(b"HTTP/1.1 200 "), "a connection that was open before, and had asked nothing"
+        go_on(load, 60)
+        account = load.stop()
+    assert account.faults == 0, account.table()
+    assert {before, done.stdout.strip()} <= set(account.releases)
 
 
 @pytest.mark.timeout(600)
