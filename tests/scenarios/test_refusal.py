@@ -16,10 +16,12 @@ from scenarios.platform import Platform
 pytestmark = pytest.mark.timeout(180)
 
 
-def prepare(platform: Platform) -> str:
-    """A release that is ready beside the one that serves."""
+def prepare(platform: Platform) -> tuple[str, str]:
+    """Who serves, and a release that is ready beside it, of a colour that nginx need not load first."""
+    if len(platform.traffic().shares) < 2:
+        platform.deploy(images.good()).well()
     done = platform.run(["bash", "-o", "pipefail", "-c", f"start-release {images.other()} | health-wait"]).well()
-    return done.stdout.strip()
+    return platform.serving(), done.stdout.strip()
 
 
 def switch_later(platform: Platform, release: str, before: str) -> None:
@@ -62,7 +64,7 @@ def refused(platform: Platform, release: str, while_: contextlib.AbstractContext
 
 
 def test_the_checker_says_no(platform: Platform) -> None:
-    before, release = platform.serving(), prepare(platform)
+    before, release = prepare(platform)
     file = platform.traffic_file.read_text()
     checked = platform.root / "proxy" / platform.proxy / ("check.conf" if platform.proxy == "nginx" else "check.Caddyfile")
     nonsense = "no_such_directive on;\n" if platform.proxy == "nginx" else ":1 {\n\tno_such_directive\n}\n"
@@ -75,7 +77,7 @@ def test_the_checker_says_no(platform: Platform) -> None:
 
 def test_the_proxy_cannot_load_it(platform: Platform) -> None:
     """A certificate that is gone: nginx's checker finds it. Caddy's adapter does not: it is loaded before any traffic moves."""
-    before, release, file = platform.serving(), prepare(platform), platform.traffic_file.read_text()
+    (before, release), file = prepare(platform), platform.traffic_file.read_text()
     platform.set(KEEL_BODY_LIMIT="11m")
     done = refused(platform, release, moved(platform.root / "secrets" / "tls" / platform.name / "cert.pem"))
     platform.set()
@@ -86,9 +88,7 @@ def test_the_proxy_cannot_load_it(platform: Platform) -> None:
 
 def test_a_certificate_that_was_copied_half(platform: Platform) -> None:
     """A switch does without: it is made, and the certificate that the proxy has is served on."""
-    if len(platform.traffic().shares) < 2:  # but not for a colour that nginx has to load
-        platform.deploy(images.good()).well()
-    release = prepare(platform)
+    _, release = prepare(platform)
     half = edited(platform.root / "secrets" / "tls" / platform.name / "cert.pem", "-----BEGIN CERTIFICATE-----\nMIIB")
     with platform.unharmed(), half:
         done = platform.run(["swap-upstream", release]).well()
@@ -97,7 +97,7 @@ def test_a_certificate_that_was_copied_half(platform: Platform) -> None:
 
 
 def test_the_file_cannot_be_written(platform: Platform) -> None:
-    before, release = platform.serving(), prepare(platform)
+    before, release = prepare(platform)
     file = platform.traffic_file.read_text()
     # A folder in its way: root writes where a mode forbids it, but replaces no folder by a file.
     staged = platform.traffic_file.with_name(platform.traffic_file.name + ".next")
@@ -126,7 +126,7 @@ def test_the_proxy_is_down(platform: Platform) -> None:
 
 
 def test_the_proxy_dies_between_rename_and_proof(platform: Platform) -> None:
-    before, release = platform.serving(), prepare(platform)
+    before, release = prepare(platform)
     proxy = platform.service("proxy")
     processes = pids_of(platform, "nginx: " if platform.proxy == "nginx" else "caddy run")
     with platform.start(["swap-upstream", release]) as switching:
@@ -145,7 +145,7 @@ def test_the_proxy_dies_between_rename_and_proof(platform: Platform) -> None:
 @pytest.mark.parametrize("platform", ["nginx"], indirect=True)
 def test_a_reload_that_silently_does_not_happen(platform: Platform) -> None:
     """A master that is stopped takes no signal, and its workers go on with the old settings: no traffic moves. Caddy's reload answers."""
-    before, release, file = platform.serving(), prepare(platform), platform.traffic_file.read_text()
+    (before, release), file = prepare(platform), platform.traffic_file.read_text()
     platform.set(KEEL_BODY_LIMIT="11m")
     master, = pids_of(platform, "nginx: master")
     os.kill(master, signal.SIGSTOP)
