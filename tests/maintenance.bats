@@ -41,7 +41,7 @@ teardown_file() {
   exits 0
   rehearsed
   is stdout "$output" ""
-  has "maintenance: would: load what nginx lacks, switch, and prove generation " "$stderr"
+  has "maintenance: would: load what it lacks into nginx, switch, and prove generation " "$stderr"
   run public /version
   has $'\n200' "$output"
 }

@@ -277,7 +277,7 @@ teardown() {
   [ ! -e "$TREE/aside.pem" ] || mv "$TREE/aside.pem" "$TREE/secrets/tls/$KEEL_ENV/cert.pem"
 }
 
-# Each takes the proxy that serves.
+# $1: the proxy, which is up already.
 a_broken_certificate_is_a_warning() {
   local was
   bin/swap-upstream -q "$(waiting)" # so that there is something to go back from
@@ -346,5 +346,7 @@ what_must_be_loaded_with_a_broken_certificate_is_refused() {
 }
 
 @test "rollback, maintenance, migrate, start-release: Caddy: a broken certificate when settings must be loaded: refused, nothing moves" {
+  set_env KEEL_PROXY=caddy
+  up
   what_must_be_loaded_with_a_broken_certificate_is_refused caddy 1m
 }

@@ -85,6 +85,27 @@ print(*sorted(s["release"] + " " + str(s["percent"]) for s in shares) or ["nobod
   has "\"release\":\"$A\"" "$output"
 }
 
+@test "swap-upstream: killed between the file that has a new colour and the reload of nginx: the same command again finishes" {
+  local release
+  release=$(release "$IMAGE")
+  "$CHECKOUT/.venv/bin/python" - "$release" <<'END'
+import dataclasses, sys
+sys.path.insert(0, "lib")
+from keel import proxy, releases, settings, state, switch, traffic
+s = settings.load()
+found, before = releases.replicas(s, sys.argv[1]), proxy.current(s)
+share = traffic.Share(sys.argv[1], found[0].colour, 0, tuple(r.name for r in found))
+new = dataclasses.replace(switch._introduced(before, share), generation=before.generation + 1)
+state.write(proxy.path(s), proxy._render(s, new))
+END
+  keel swap-upstream "$release"
+  exits 0
+  is shares "$(shares | sort -k2)" "$A 0
+$release 100"
+  bin/swap-upstream -q "$A"
+  bin/stop-release -q "$release"
+}
+
 @test "swap-upstream: a share: both serve, in that proportion; nobody lost its last share, so nobody is waited for" {
   B=$(release "$IMAGE")
   echo "$B" >B

@@ -1,6 +1,7 @@
 """nginx as the proxy: how it is checked, reloaded, switched and watched."""
 import http.client
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ class Nginx:
 
     file = "traffic.conf"
     by_alias = True  # finds the containers of a colour by DNS, whatever their number and addresses
-    gentle = True  # `reload-proxy` reloads it always: no request of HTTP/1.1 is lost
+    gentle = True  # `reload-proxy` reloads it always: that costs no request of HTTP/1.1
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.folder = settings, settings.state / "proxy"
@@ -40,7 +41,7 @@ class Nginx:
         return traffic.digests(text)[0] != self._loaded()[0]
 
     def reload(self, container: str, *, afresh: bool = False) -> None:
-        """Load the traffic file where nginx has not its settings or not its certificate; `afresh`: all the same. Returns once no worker
+        """Load the traffic file where nginx has not its settings or not its certificate; `afresh`: in any case. Returns once no worker
         of before takes a connection. Raises Stop 1 when nginx says no, 69 when it is gone.
         """
         text = (self.folder / self.file).read_text()
@@ -52,15 +53,17 @@ class Nginx:
                 return  # the certificate alone, of which `check` has warned
             raise Stop(f"nginx does not reload: {fault}", NO, "logs proxy")
         _hang_up(container)
+        told = re.search(r'\$keel_config { default "([^"]*)"', text)
+
         def differs() -> str:
-            return "" if f'"{self._ask("/__keel/config")[1].strip()}"' in text else "what it had"
+            return "" if self._ask("/__keel/config")[1].strip() == (told[1] if told else "") else "what it had"
 
         said = health.wait(lambda: probe.first(differs, probe.PROOFS), probe.PROVE, every=0.02)
         if said:
             raise Stop(f"nginx goes on with {said}: its reload came to nothing within {probe.PROVE:g} s", NO, "logs proxy")
 
     def point(self, now: traffic.Traffic) -> None:
-        """The switch: workers look at each request where this link leads. Raises Stop 78; the link leads to the old file or to the new."""
+        """The switch: at each request a worker looks where this link leads. Raises Stop 78; it leads to the old file or to the new."""
         link, name = self.folder / "live", traffic_file.live(now)
         if run.dry:
             run.dry(f"let {link} lead to {name}")

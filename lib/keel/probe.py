@@ -14,7 +14,7 @@ from keel.stop import UNAVAILABLE, Stop
 # Fresh connections in a row that must answer with the new generation: at least twice the proxy's workers.
 PROOFS = max(8, 2 * (os.cpu_count() or 1))
 PROVE = 10.0    # seconds until a switch that is not live counts as failed
-NAMELESS = "an answer without a generation"
+NAMELESS = "without a generation"
 INTERNAL = 9000  # the proxy's listener that is never published
 
 

@@ -54,7 +54,7 @@ def prepare(settings: Settings) -> None:
         newest = now  # the other proxy's file is no loss as long as this one has its own
     if not path(settings).exists() or now.generation < newest.generation:
         state.write(path(settings), _render(settings, newest if newest.generation else Traffic(1, ())))
-    if not _pointed(settings) or not probe.is_up(settings):  # one that runs is switched, and proven
+    if not _pointed(settings) or not probe.is_up(settings):  # one that runs is moved by a switch only, which proves it
         kind(settings).point(current(settings))
 
 
@@ -89,7 +89,7 @@ def _back(file: Path) -> str:
 def switch(settings: Settings, wanted: Traffic, say: Say, *, afresh: bool = False) -> Traffic:
     """Make a traffic live and prove it; what was before is back when that fails. Returns it with its generation.
 
-    `afresh` loads the configuration though nothing seems to have changed, where that does no harm: a file may be new that we cannot read.
+    `afresh`: nginx loads its configuration though nothing seems to have changed, for a file may be new that we cannot read.
     Raises Stop 1 (the proxy refuses it, or it never became live), 69 (the proxy is down, or got no certificate), 78 (the file cannot be
     written).
     """
@@ -100,7 +100,7 @@ def switch(settings: Settings, wanted: Traffic, say: Say, *, afresh: bool = Fals
     then = acme.then(settings, old_text)
     # Before it is staged: Caddy has the new settings from then on.
     lacked = then["KEEL_DOMAIN"] == settings["KEEL_DOMAIN"] and bool(acme.lacking(then))
-    if not _pointed(settings):  # lost, or an earlier evenkeel's, whose configuration does not ask for it: there before another is loaded
+    if not _pointed(settings):  # lost, or never there (an earlier evenkeel): it must be there before a configuration that asks for it
         kind(settings).point(before)
     staged = _stage(settings, container, new, afresh)
     try:
@@ -126,7 +126,7 @@ def switch(settings: Settings, wanted: Traffic, say: Say, *, afresh: bool = Fals
             still = probe.prove(then, before.generation, seconds=1)
             if still:
                 raise Stop(f"{_words(e)}\nthe old traffic file is back, but the proxy does not serve it ({still}): {worse.message}",
-                           worse.code, f"logs proxy; it serves what it served before, or nothing: status ENV={settings.env}") from None
+                           worse.code, f"logs proxy; make status ENV={settings.env} says what it serves") from None
             again = before
         if isinstance(e, Stop):
             raise Stop(f"{e.message}\nthe old traffic is back (generation {again.generation})", e.code, e.hint) from None
@@ -170,10 +170,11 @@ def _stage(settings: Settings, container: str, new: Traffic, afresh: bool) -> Pa
 
 
 def _make_live(settings: Settings, container: str, now: Traffic, *, afresh: bool = False) -> None:
-    """What is to be loaded is loaded before anything moves: where that is refused, nothing has."""
+    """nginx: what is to be loaded is loaded before anything moves. Caddy's file has moved traffic already; `check` has loaded it."""
     proxy = kind(settings)
     if run.dry:
-        run.dry(f"load what {settings['KEEL_PROXY']} lacks, switch, and prove generation {now.generation}")
+        what = "reload" if afresh and proxy.gentle else "load what it lacks into"
+        run.dry(f"{what} {settings['KEEL_PROXY']}, switch, and prove generation {now.generation}")
         return
     proxy.reload(container, afresh=bool(acme.lacking(settings)) or (afresh and proxy.gentle))
     proxy.point(now)
@@ -199,17 +200,24 @@ def describe(t: Traffic) -> str:
 
 def drain(settings: Settings, left: Callable[[], str], say: Say) -> bool:
     """Wait until nothing is in flight on what served before; False when KEEL_DRAIN_TIMEOUT was not enough, and says what is left."""
+    silent = False
+
     def asked() -> str:
+        nonlocal silent
+        silent = False
         try:
             return left()
-        except Stop as e:  # the switch is proven; a proxy that is slow to say has not said that nothing is left
+        except Stop as e:  # slow to say; that is no word that nothing is left
+            silent = True
             return e.message
 
     begin = time.monotonic()
     still = health.wait(asked, settings.seconds("KEEL_DRAIN_TIMEOUT"), every=0.1)
     took = time.monotonic() - begin
-    say(f"drain: {still} after {took:.1f} s: they go on, on the release that is now the standby" if still
-        else f"drained in {took:.1f} s")
+    if silent:
+        probe.running(settings)  # where it is down, that is what is to be said
+    where = "" if silent else ": they go on, on the release that is now the standby"
+    say(f"drain: {still} after {took:.1f} s{where}" if still else f"drained in {took:.1f} s")
     return not still
 
 

@@ -61,7 +61,7 @@ def take(settings: Settings) -> Survey:
     if lacks := acme.lacking(settings):
         said.problems.append(f"{lacks}; {acme.hint(settings)}")
     elif said.live not in (now.generation, "absent"):  # no proxy, as before the first `make up`, is a line of its own above
-        is_ = ("a switch was cut short; the next deploy or rollback writes and proves a new one" if isinstance(said.live, int)
+        is_ = ("a switch was cut short; the next deploy, rollback or make reload writes and proves a new one" if isinstance(said.live, int)
                else f"make reload ENV={settings.env} makes it live" if said.live == probe.NAMELESS
                else f"logs proxy says more, or make doctor ENV={settings.env}")
         said.problems.append(f"the traffic file says generation {now.generation}, the proxy answers {said.live}: {is_}")

@@ -133,8 +133,9 @@ def _all_run(settings: Settings, release: str) -> list[engine.Replica]:
 
 def _configured(settings: Settings, before: traffic.Traffic, share: traffic.Share) -> bool:
     """Whether the proxy already knows this colour's containers."""
-    if proxy.kind(settings).by_alias:
-        return any(s.colour == share.colour for s in before.shares)
+    kind = proxy.kind(settings)
+    if kind.by_alias:  # in the file, and not only there: whoever wrote it may have been killed before the proxy had it
+        return any(s.colour == share.colour for s in before.shares) and not kind.lacks(proxy.path(settings).read_text())
     return traffic_file.names(before, share.colour, proxy.options(settings)) == share.replicas
 
 

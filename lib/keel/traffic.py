@@ -7,7 +7,7 @@ from keel.options import match, whole
 
 COLOURS = ("blue", "green")
 MARK = "# keel: "
-CONFIG = "keel-config "  # followed by a digest, which configuration the proxy has loaded, and by that of the certificate
+CONFIG = "keel-config "  # followed by digests of the configuration that is loaded and of the certificate, and by nginx's generation then
 RELEASE = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4,40}"
 REPLICA = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
 

@@ -22,12 +22,13 @@ def render_nginx(traffic: Traffic, options: Options) -> str:
     # Who may have a file that is not in this release; without another colour it is asked itself again, and its own 404 passes.
     other = "blue green; green blue;" if len(traffic.shares) > 1 else "default $keel_colour;"
     out.append(f"map $keel_colour $keel_other {{ {other} }}")
-    there = sorted(s.colour for s in traffic.shares)  # the standby's too: its addresses are known before it receives anything
-    for colour in COLOURS if there else ():
-        # One without containers would be looked for, and logged, for ever. It goes to the other, which runs: a worker that is told to end
-        # for a new colour's sake has connections that are still asked, and follows the switch too.
-        server = colour if colour in there else there[0]
-        out.append(f"upstream app-{colour} {{\n    zone app-{colour} 256k;\n    server app-{server}:{o.app_port} resolve max_fails=0;")
+    there = sorted(s.colour for s in traffic.shares)
+    if len(there) == 1:
+        out.append(f'map "" $keel_colour {{ default {there[0]}; }}')
+    # The standby's too: its addresses are known before it receives anything. Not one without containers, for whose name nginx would look,
+    # and log that, for ever.
+    for colour in there:
+        out.append(f"upstream app-{colour} {{\n    zone app-{colour} 256k;\n    server app-{colour}:{o.app_port} resolve max_fails=0;")
         out += [f"    {BALANCE[o.balance][0]}"] if BALANCE[o.balance][0] else []
         out.append(f"    keepalive 64;\n    keepalive_timeout {_time(o.keepalive)};\n}}")
     out.append(f"client_max_body_size {o.body_limit};\nproxy_read_timeout {_time(o.read_timeout)};\n"

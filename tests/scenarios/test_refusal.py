@@ -126,15 +126,19 @@ def test_the_proxy_is_down(platform: Platform) -> None:
 
 
 def test_the_proxy_dies_between_rename_and_proof(platform: Platform) -> None:
-    before, release = prepare(platform)
-    proxy = platform.service("proxy")
-    processes = pids_of(platform, "nginx: " if platform.proxy == "nginx" else "caddy run")
-    with platform.start(["swap-upstream", release]) as switching:
-        until(lambda: platform.serving() == release, every=0.001)
-        for process in processes:
-            os.kill(process, signal.SIGSTOP)  # nobody answers, so there is no proof, however fast we are
-        proxy.kill()
-        done = switching.end()
+    for _ in range(5):  # the proof may have been faster than we are
+        before, release = prepare(platform)
+        proxy = platform.service("proxy")
+        processes = pids_of(platform, "nginx: " if platform.proxy == "nginx" else "caddy run")
+        with platform.start(["swap-upstream", release]) as switching:
+            until(lambda: platform.serving() == release, every=0.001)  # noqa: B023
+            for process in processes:
+                os.kill(process, signal.SIGSTOP)  # nobody answers
+            proxy.kill()
+            done = switching.end()
+        if done.code:
+            break
+        platform.up()
     assert done.code == 69 and "the old traffic file is back" in done.stderr, str(done)
     assert platform.serving() == before
     platform.up()

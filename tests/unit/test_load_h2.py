@@ -46,7 +46,7 @@ def test_a_good_server_fails_nothing(certificate: pathlib.Path) -> None:
 @pytest.mark.parametrize("kind", ["h2", "h2_new"])
 def test_each_bad_answer_is_a_failure(certificate: pathlib.Path, fault: str, what: str, kind: str) -> None:
     with Faulty2(fault, every=20, tls=tls2(certificate)) as server:
-        account = put2(server, timeout=0.5 if fault == "hang" else 10.0, h2_streams=1, **{kind: 2})
+        account = put2(server, timeout=1.5 if fault == "hang" else 10.0, h2_streams=1, **{kind: 2})
     assert account.kinds[kind]["why"] == {what: 5}, account.table()
     assert account.requests == 100 and account.total("ok") == 95 and account.total("retried") == 0
     assert {failure["kind"] for failure in account.data["failures"]} == {kind}
@@ -57,7 +57,7 @@ def test_each_bad_answer_is_a_failure(certificate: pathlib.Path, fault: str, wha
     ("surplus-bytes", "malformed"), ("hang", "timeout")])
 def test_what_befalls_one_stream_spares_the_others(certificate: pathlib.Path, fault: str, what: str) -> None:
     with Faulty2(fault, every=20, tls=tls2(certificate)) as server:
-        account = put2(server, timeout=0.3 if fault == "hang" else 10.0, h2=1, h2_streams=10, h2_rate=120)
+        account = put2(server, timeout=1.5 if fault == "hang" else 10.0, h2=1, h2_streams=10, h2_rate=120)
         assert server.connections == 1 and bool(server.cancelled) == (fault == "hang")
     assert account.kinds["h2"]["why"] == {what: 5} and account.total("ok") == 95, account.table()
 

@@ -191,11 +191,21 @@ def test_closed(render: Render, traffic: Traffic) -> None:
 def test_the_upstreams_are_those_that_have_a_share() -> None:
     """The standby too, so that nginx knows its addresses; not a colour without containers, which it would look for, and log, for ever."""
     for traffic, wanted in ((Traffic(1, ()), []), (two(0), ["blue", "green"]),
-                            (Traffic(2, (Share(BLUE, "blue", 100, ("b-1",)),)), ["blue"] * 2),
-                            (Traffic(2, (Share(GREEN, "green", 100, ("g-1",)),)), ["green"] * 2)):
+                            (Traffic(2, (Share(BLUE, "blue", 100, ("b-1",)),)), ["blue"]),
+                            (Traffic(2, (Share(GREEN, "green", 100, ("g-1",)),)), ["green"])):
         text = render_nginx(traffic, OPTIONS)
-        assert re.findall(r"server app-(\w+):3000 resolve", text) == wanted
-        assert re.findall(r"^upstream app-(\w+) ", text, re.MULTILINE) == ["blue", "green"][:len(wanted)]
+        assert re.findall(r"^upstream app-(\w+) ", text, re.MULTILINE) == re.findall(r"server app-(\w+):3000 resolve", text) == wanted
+        alone = re.findall(r'map "" \$keel_colour { default (\w+); }', text)
+        assert alone == (wanted if len(wanted) == 1 else []), "a colour that is alone gets all, whatever the link says"
+
+
+def test_a_traffic_file_of_before_there_was_a_link_gets_another_number() -> None:
+    """As evenkeel wrote it for nginx until then; where the first switch fails, it is put back and proven."""
+    old = ('# Written by evenkeel at each switch; edit the settings instead. Generation 7.\n# nothing is deployed\n'
+           '# keel: {"generation": 7, "maintenance": false, "shares": []}\nmap "" $keel_generation { default 7; }\n'
+           'map "" $keel_closed { default 1; }\n')
+    new = renumbered(old, 19)
+    assert parse(new).generation == 19 and "Generation 19." in new and "$keel_generation { default 19; }" in new and "7" not in new
 
 
 @given(HOSTILE)
