@@ -19,10 +19,15 @@ class Silence:
     def __init__(self, seconds: float = 0, who: str = "", hint: str = "") -> None:
         self._seconds, self._who, self._hint = seconds, who, hint
         self._since, self._held, self._lock = monotonic(), 0, threading.Lock()
+        self._over = False
 
     def heard(self) -> None:
         """There was a sign of life, or somebody begins to wait for one."""
         self._since = monotonic()
+
+    def give_up(self) -> None:
+        """Nobody waits any more, now or later: whoever does in another thread gets a Stop 69."""
+        self._over = True
 
     @contextmanager
     def held_up(self) -> Iterator[None]:
@@ -39,7 +44,9 @@ class Silence:
             self._held += step
 
     def look(self, wanted: str) -> None:
-        """Raises Stop 69, with what did not come, once it has been silent for too long."""
+        """Raises Stop 69, with what did not come, once it has been silent for too long or nobody waits any more."""
+        if self._over:
+            raise Stop(f"{wanted}: given up", UNAVAILABLE)
         if self._seconds and not self._held and monotonic() - self._since >= self._seconds:
             raise Stop(f"{self._who} has been silent for {self._seconds:g} s: {wanted}", UNAVAILABLE, self._hint)
 
@@ -48,7 +55,7 @@ class Silence:
         waiting = select.poll()
         waiting.register(fd, select.POLLIN)
         self.heard()
-        while not waiting.poll(LOOK):
+        while self._over or not waiting.poll(LOOK):
             self.look(wanted)
         self.heard()
 

@@ -1,6 +1,7 @@
 """The clock of silence, with real programs behind a stand-in for docker, and a time that only goes on when the test says so."""
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,18 @@ def test_a_session_that_ends_says_so(folder: Path, quiet: Silence) -> None:
     with pg.Session("box", silence=quiet) as session, pytest.raises(Stop) as e:
         session.ask("SELECT 1")
     assert (e.value.message, e.value.code) == ("PostgreSQL: FATAL: no", UNAVAILABLE)
+
+
+def test_who_waits_in_another_thread_is_told_to_give_up(folder: Path) -> None:
+    """Also one that begins only then, and where silence may last for ever."""
+    quiet = Silence()
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(tools.ask, "box", ["sh", "-c", f"echo > began; {HANG}"], quiet)
+        late = pool.submit(tools.ask, "box", ["sh", "-c", f"echo something; {HANG}"], quiet)
+        while not waits.running():
+            pass
+        quiet.give_up()
+        for each in (waits, late):
+            with pytest.raises(Stop, match=r"nothing came from sh: given up") as stop:
+                each.result(20)
+            assert stop.value.code == UNAVAILABLE
