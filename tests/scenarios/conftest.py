@@ -37,13 +37,18 @@ def running() -> Iterator[Callable[[str], Platform]]:
 
 @pytest.fixture(params=["nginx", "caddy"])
 def platform(request: pytest.FixtureRequest, running: Callable[[str], Platform]) -> Platform:
-    """The same, with its own settings, and nothing half done."""
+    """The same, with its own settings, and nothing half done, nor left to load: a reload of Caddy for another number of replicas, as a
+    scenario may have left them, can cut a connection (README)."""
     one = running(request.param)
     one.set()
     code, said = one.status()
     if code:
         one.up()
         one.deploy(images.good()).well()
+        code, said = one.status()
+    if any(len(share.replicas) != int(SHORT["KEEL_REPLICAS"]) for share in one.traffic().shares):
+        for image in (images.other(), images.good()):
+            one.deploy(image).well()
         code, said = one.status()
     assert code == 0 and one.serving(), said
     return one
