@@ -85,7 +85,6 @@ def begin(settings: Settings, kind: str, lineage: str, set_id: str = "") -> Maki
 
     Raises Stop 78 for keys and clock, 69 and 78 as the stores do, when none of them is usable.
     """
-    now = datetime.now(UTC).replace(microsecond=0)
     key = signed.load_key(settings.path("KEEL_BACKUP_SIGN_KEY"))
     trusted = signed.trusted(settings.path("KEEL_BACKUP_SIGNERS"))
     signed.able(settings.path("KEEL_BACKUP_SIGN_KEY"), key, trusted, signed.BACKUP)
@@ -96,14 +95,13 @@ def begin(settings: Settings, kind: str, lineage: str, set_id: str = "") -> Maki
             looks.append(inventory.look(store, settings.env, trusted))
         except Stop as e:
             failed[store.url] = e
+    now = manifest.time_after(max((b.id for look in looks for b in look.backups if b.kind == kind and b.complete), default=""))
     ident = manifest.new_id(kind, now)
     period, until = _period(looks, kind, lineage, settings, now)
     making = Making(settings, ident, kind, set_id or manifest.new_set(now), lineage, looks, key, recipients, period, until, failed=failed,
                     releases=signed.RELEASE in trusted[signed.public(key)].roles)
     if not looks:
         raise _all_failed(making)
-    for look in looks:
-        manifest.after(ident, max((b.id for b in look.backups if b.kind == kind and b.complete), default=""))
     return making
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from keel import forms, signed
@@ -89,12 +90,19 @@ def new_set(when: datetime) -> str:
     return f"{forms.text_of(when, forms.STAMP)}-{secrets.token_hex(4)}"
 
 
-def after(ident: str, newest: str) -> str:
-    """The id, when it is later than the newest there is (or there is none). Raises Stop 78: order by time is what retention stands on."""
-    if newest and ident[:16] <= newest[:16]:
-        raise Stop(f"{ident}: would not be later than {newest}, the newest there is", CONFIG,
+def time_after(newest: str) -> datetime:
+    """Now, in whole seconds, and later than the id of the newest there is (or there is none): the very second of it is waited out.
+
+    Raises Stop 78 where the clock is behind it: order by time is what retention stands on.
+    """
+    now = datetime.now(UTC)
+    if newest and newest[:16] == forms.text_of(now, forms.STAMP):
+        time.sleep(1 - now.microsecond / 1e6)
+        now = datetime.now(UTC)
+    if newest and forms.text_of(now, forms.STAMP) <= newest[:16]:
+        raise Stop(f"a backup of {forms.text_of(now)} would not be later than {newest}, the newest there is", CONFIG,
                    "set the clock of this host (timedatectl), or find the host whose clock was ahead when it wrote that one")
-    return ident
+    return now.replace(microsecond=0)
 
 
 def write(store: Store, manifest: Manifest, key: Ed25519PrivateKey) -> Manifest:

@@ -302,16 +302,21 @@ def test_bad_times_and_kinds(make: Callable[[], object]) -> None:
         make()
 
 
-def test_an_id_is_later_than_the_newest(store: Folder) -> None:
+def test_a_backup_is_later_than_the_newest(store: Folder) -> None:
     for n in (0, 2):
         manifest.write(store, numbered(n), KEY)
     manifest.write(store, numbered(5, "redis"), KEY)
     store.put(f"production/manifests/{numbered(3).id}", b"spoiled", absent=True)
     newest, *others = manifest.ids(store, "production", "pg")
     assert newest == numbered(3).id and others == [numbered(2).id, numbered(0).id] and manifest.ids(store, "production", "files") == []
-    assert manifest.after(numbered(4).id, newest) == numbered(4).id and manifest.after(ID, "") == ID
-    same = f"{newest[:16]}-pg-ffffffff"
-    for ident in (same, numbered(2).id):
-        with pytest.raises(Stop, match=f"{ident}: would not be later than {newest}") as stopped:
-            manifest.after(ident, newest)
-        assert stopped.value.code == CONFIG and "clock" in stopped.value.hint
+    assert datetime.now(UTC) - manifest.time_after(newest) < timedelta(seconds=2) > datetime.now(UTC) - manifest.time_after("")
+    ahead = manifest.new_id("pg", datetime.now(UTC) + timedelta(minutes=1))
+    with pytest.raises(Stop, match=f"Z would not be later than {ahead}, the newest there is") as stopped:
+        manifest.time_after(ahead)
+    assert stopped.value.code == CONFIG and "clock" in stopped.value.hint
+
+
+def test_a_backup_in_the_second_of_the_newest_waits_for_the_next() -> None:
+    newest = manifest.new_id("pg", datetime.now(UTC))
+    when = manifest.time_after(newest)
+    assert moment(newest[:16]) < when <= datetime.now(UTC) and when.microsecond == 0
