@@ -12,7 +12,7 @@ setup() {
 
 teardown() {
   for pid in "${started[@]}"; do kill "$pid" && wait "$pid" || true; done
-  [ -z "${container:-}" ] || docker rm -f "$container" >/dev/null
+  [ -z "${container:-}" ] || docker rm -f -v "$container" >/dev/null
 }
 
 # listen [NAME]: a listener of our own, which calls itself so; $port and its pid in `started`.

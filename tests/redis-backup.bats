@@ -510,7 +510,7 @@ stands_still() {
   code=0
   wait $! || code=$?
   fast
-  docker rm -f "$volume" >/dev/null
+  docker rm -f -v "$volume" >/dev/null
   docker volume rm "$volume" >/dev/null
   is code "$code" 69
   has "Error writing data to file" "$(cat err)"

@@ -151,6 +151,6 @@ down() {
   local image
   cd "$TREE" || return
   bin/stop-base -q --destroy "$KEEL_ENV"
-  docker ps -aq --filter "label=keel.env=$KEEL_ENV" | xargs --no-run-if-empty docker rm --force >/dev/null
+  docker ps -aq --filter "label=keel.env=$KEEL_ENV" | xargs --no-run-if-empty docker rm --force --volumes >/dev/null
   docker image ls --format '{{.Repository}}:{{.Tag}}' "keel-$KEEL_ENV" | while read -r image; do docker image rm "$image" >/dev/null; done
 }

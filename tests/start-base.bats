@@ -42,7 +42,7 @@ teardown_file() {
   taken=$(port)
   box=$(docker run --detach --publish "$taken:1" --entrypoint tail "$(image_of REDIS)" -f /dev/null)
   keel start-base
-  docker rm --force "$box" >stopped
+  docker rm --force --volumes "$box" >stopped
   exits 78
   [[ "$stderr" =~ "=$taken is taken by the container "[a-z]+_[a-z]+ ]]
   is containers "$(docker ps -aq --filter "label=keel.env=$KEEL_ENV")" ""
