@@ -45,9 +45,38 @@ rollback: hint: releases lists what was; make deploy ENV=$KEEL_ENV IMAGE=… dep
   is serving "$(serving)" "$A"
 }
 
+@test "rollback: the other release has never served: its deploy failed in the last step, or it was given nothing" {
+  local step
+  release "$IMAGE" >B
+  bin/swap-upstream -q --share 0 "$(cat B)"
+  cp "state/$KEEL_ENV/history" history
+  for step in live failed begin; do # of the last one nothing else is known: it was killed
+    [ $step = live ] || sed "/\"step\": \"live\", \"release\": \"$(cat B)\"/s/live/$step/; /\"step\": \"end\", \"release\": \"$(cat B)\"/d" \
+      history >"state/$KEEL_ENV/history"
+    keel rollback
+    exits 1
+    is stdout "$output" ""
+    is stderr "$stderr" "rollback: error: $(cat B): is configured and has never served: its switch failed, or gave it nothing
+rollback: error: nothing was changed
+rollback: hint: releases lists what else can be deployed: make deploy ENV=$KEEL_ENV IMAGE=…; or, where it is meant: swap-upstream $(cat B)"
+    is serving "$(serving)" "$A"
+  done
+  cp history "state/$KEEL_ENV/history"
+  bin/swap-upstream -q --share 0 "$A" # what A gives up, B has
+  bin/swap-upstream -q "$A"
+  keel rollback -q
+  exits 0
+  is stdout "$output" "$(cat B)"
+  bin/swap-upstream -q "$A"
+  grep -v "$(cat B)" history >"state/$KEEL_ENV/history" # lost: nobody knows better than the traffic file
+  keel rollback -q
+  exits 0
+  is stdout "$output" "$(cat B)"
+  bin/swap-upstream -q "$A"
+}
+
 @test "rollback: the standby serves when it returns" {
-  B=$(release "$IMAGE")
-  echo "$B" >B
+  B=$(cat B)
   bin/swap-upstream -q "$B"
   is serving "$(serving)" "$B"
   keel rollback

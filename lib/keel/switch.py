@@ -86,7 +86,8 @@ def _move(settings: Settings, share: traffic.Share, wanted: traffic.Traffic, say
 
 
 def standby(settings: Settings) -> str:
-    """The release to roll back to: the one at 0 %, or of two that serve the one that last had it all. Raises Stop 1 without one."""
+    """The release to roll back to: the one at 0 %, or of two that serve the one that last had it all. Raises Stop 1 without one, and for
+    one that never had anything: the last step of its deploy failed."""
     now = proxy.current(settings)
     waiting = [s for s in now.shares if s.percent == 0]
     if not waiting:
@@ -97,7 +98,26 @@ def standby(settings: Settings) -> str:
         host.ours(settings)  # beside another state folder there is never a standby
         raise Stop(f"{settings.env}: there is no standby to roll back to", NO,
                    f"releases lists what was; make deploy ENV={settings.env} IMAGE=… deploys it again")
-    return waiting[0].release
+    found = waiting[0].release
+    if not _ever_served(settings, found):
+        raise Stop(f"{found}: is configured and has never served: its switch failed, or gave it nothing\nnothing was changed", NO,
+                   f"releases lists what else can be deployed: make deploy ENV={settings.env} IMAGE=…; or, where it is meant: "
+                   f"swap-upstream {found}")
+    return found
+
+
+def _ever_served(settings: Settings, release: str) -> bool:
+    """Whether it had any traffic since it was configured; one that the history does not know at all may have."""
+    known = given = False
+    for line in state.latest(settings.state):
+        if line.get("command") != "swap-upstream" or "share" not in line:
+            continue
+        mine, live = line.get("release") == release, line.get("step") == "live"
+        if mine and (given or (live and line["share"])):
+            return True
+        known |= mine
+        given |= live and not mine and line["share"] != 100  # what another one gives up it has
+    return not known
 
 
 def back(settings: Settings) -> str:
