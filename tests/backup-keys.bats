@@ -284,6 +284,11 @@ signer current false verify1, the drill host"
   keel backup-keys list
   exits 0
   has "warning: this host signs backups and can open them" "$stderr"
+  cp backup/signers signers
+  sed -i 's/ tests$/ role=verify tests/' backup/signers
+  keel backup-keys list
+  cp signers backup/signers
+  hasnt "signs backups" "$stderr"
   sed -i /"$(sed -n 's/^# public key: //p' "$OUT/one.txt")"/d backup/recipients
   echo "ed25519 $(head -c 32 /dev/zero | base64)" >backup/signers
   keel backup-keys list

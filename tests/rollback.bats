@@ -51,8 +51,8 @@ rollback: hint: releases lists what was; make deploy ENV=$KEEL_ENV IMAGE=… dep
   bin/swap-upstream -q --share 0 "$(cat B)"
   cp "state/$KEEL_ENV/history" history
   for step in live failed begin; do # of the last one nothing else is known: it was killed
-    [ $step = live ] || sed "/\"step\": \"live\", \"release\": \"$(cat B)\"/s/live/$step/; /\"step\": \"end\", \"release\": \"$(cat B)\"/d" \
-      history >"state/$KEEL_ENV/history"
+    [ $step = live ] || sed "/\"live\", \"release\": \"$(cat B)\"/s/live/$step/; /\"end\", \"release\": \"$(cat B)\"/d" history \
+      >"state/$KEEL_ENV/history"
     keel rollback
     exits 1
     is stdout "$output" ""

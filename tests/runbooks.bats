@@ -49,7 +49,7 @@ follow() {
 
 # There is no `db` to speak to before the server is up; the block says what it needs itself.
 follow_server() {
-  block whole-server >steps
+  { block server-files; block whole-server; block server-rest; } >steps
   run --separate-stderr bash -eu -o pipefail steps
   [ "$status" -eq 0 ] || { printf '%s\n' "$output" "$stderr"; return 1; }
 }
@@ -96,11 +96,21 @@ follow_server() {
 }
 
 @test "runbooks: a whole server" {
+  local secrets
+  redis() {
+    docker exec -e "REDISCLI_AUTH=$(sed -n 's/^REDIS_PASSWORD=//p' "secrets/$KEEL_ENV.env")" "keel-$KEEL_ENV-redis-1" redis-cli "$@"
+  }
+  redis SET seat 17 >/dev/null
+  bin/redis-backup -q --new-set | bin/files-backup -q | bin/restore-verify -q >/dev/null
+  secrets=$(sha256sum "secrets/$KEEL_ENV.env" "secrets/tls/$KEEL_ENV"/*)
   bin/stop-base -q --destroy "$KEEL_ENV"
-  bin/dev-cert -q
+  rm -r "secrets/$KEEL_ENV.env" secrets/tls
   follow_server
   is rows "$(hashes events)" "$SEEN"
   has "$GOOD" "$output"
+  is secrets "$(sha256sum "secrets/$KEEL_ENV.env" "secrets/tls/$KEEL_ENV"/*)" "$secrets"
+  is seat "$(redis GET seat)" 17
+  [ ! -e secrets/rescued ]
 }
 
 @test "runbooks: without evenkeel: age, zstd, psql and pg_restore" {

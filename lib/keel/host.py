@@ -30,7 +30,7 @@ def room(settings: Settings, path: Path, wanted: int) -> None:
     """Stop 1 when after `wanted` bytes at a path less than KEEL_MIN_FREE_DISK would be free there."""
     if free(path) < wanted + settings.size("KEEL_MIN_FREE_DISK"):
         raise Stop(f"not enough disk: {free(path) >> 20} MiB free at {path}, {wanted >> 20} MiB are needed and KEEL_MIN_FREE_DISK="
-                   f"{settings['KEEL_MIN_FREE_DISK']} on top", NO, "make room, or set KEEL_STATE to a larger disk")
+                   f"{settings['KEEL_MIN_FREE_DISK']} on top", NO, "make room there")
 
 
 def memory(wanted: int) -> None:

@@ -112,7 +112,8 @@ def warnings(keys: Collection[Public]) -> list[str]:
     if current == 1:
         found.append("there is one recipient: its loss would be that of every backup; make a second one on a machine without a network")
     found += [f"{k.key}: this host has its private half, and no list has it" for k in keys if k.here and k.state == UNLISTED]
-    if {k.kind for k in keys if k.here} == {RECIPIENT, SIGNER}:
+    here = [k for k in keys if k.here]
+    if any(k.kind == RECIPIENT for k in here) and any(k.kind == SIGNER and (not k.roles or signed.BACKUP in k.roles) for k in here):
         found.append("this host signs backups and can open them: whoever takes it over reads them all; keep identities on another host")
     return found
 

@@ -8,7 +8,7 @@ from keel.settings import Settings
 from keel.stop import Stop
 
 ENGINES = ("docker-proxy ", "rootlesskit ", "a program of another user ")  # who holds a port for a container, as far as we can see
-COMPOSE = (2, 30)  # pre_stop and post_start hooks
+COMPOSE = (2, 30)  # no older one was tried
 
 
 def plugins(_s: Settings, _facts: dict[str, Any]) -> list[Check]:

@@ -151,7 +151,7 @@ def trusted(path: Path) -> dict[str, Signer]:
         rest = words[2].strip() if len(words) > 2 else ""
         key = _bytes(words[1].encode()) if len(words) > 1 and words[0] == "ed25519" else None
         if key is None or len(key) != 32:
-            raise Stop(f"{path}: line {number} is not ed25519 BASE64 comment", CONFIG, "backup-keys shows the line of a key")
+            raise Stop(f"{path}: line {number} is not ed25519 BASE64 comment", CONFIG, "backup-keys list shows the keys that are well")
         signer = _signer(rest)
         if signer is None:
             raise Stop(f"{path}: line {number}: {rest.split()[0]} names no role: role={'|'.join(ROLES)}, or several with commas between",

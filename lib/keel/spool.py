@@ -32,7 +32,7 @@ def folder(settings: Settings, wanted: int = 0) -> Iterator[Path]:
         free, spare = host.free(top), settings.size("KEEL_MIN_FREE_DISK")
         if wanted and free < wanted + spare:
             raise Stop(f"not enough disk: {free >> 20} MiB free at {top}, {wanted >> 20} MiB are needed and KEEL_MIN_FREE_DISK="
-                       f"{settings['KEEL_MIN_FREE_DISK']} on top", NO, "make room, or set KEEL_STATE to a larger disk")
+                       f"{settings['KEEL_MIN_FREE_DISK']} on top", NO, "make room there")
         path = top / secrets.token_hex(4)
         held = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(held, fcntl.LOCK_EX)

@@ -2,16 +2,21 @@
 
 `make test` runs it at a modest rate (at least 20,000 requests for each proxy), KEEL_LOAD=full (`make test-load`) at full speed to 800,000.
 """
+import asyncio
 import contextlib
+import json
 import os
 import socket
 import ssl
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from load.account import Account
 from load.child import Load, Progress
+from load.http1 import Answer
+from load.http2 import Conn2
+from load.wire import Target
 
 from scenarios import images
 from scenarios.conftest import SHORT
@@ -114,6 +119,42 @@ def test_the_first_release_of_a_colour(served: Platform) -> None:
         account = load.stop()
     assert account.faults == 0, account.table()
     assert {before, release} <= set(account.releases)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("drain", [True, False])
+def test_slow_answers_on_one_connection_of_http2(served: Platform, drain: bool) -> None:
+    """A drain waits for each request, though several share a connection: what they run on goes the moment it is over. Control: without."""
+    before, (old, standby) = served.serving(), sorted(served.traffic().shares, key=lambda s: -s.percent)
+
+    def act() -> None:
+        said = served.run(["swap-upstream", *([] if drain else ["--no-drain"]), standby.release]).well().stderr
+        assert ("drained in " in said) == drain, said
+        for container in served.containers(old.colour):
+            container.remove(force=True)
+
+    answers = asyncio.run(_asked_while(served, act))
+    assert all(isinstance(a, Answer) and a.status == 200 and json.loads(a.body)["release"] == before for a in answers) == drain, answers
+    served.deploy(images.other()).well()
+
+
+async def _asked_while(served: Platform, act: Callable[[], None]) -> list[Answer | BaseException]:
+    """What came of three slow requests that were with the application before `act`."""
+    context = ssl.create_default_context(cafile=served.cafile)
+    context.set_alpn_protocols(["h2"])
+    conn = await Conn2.open(Target("127.0.0.1", served.port, served.domain, context), 10)
+
+    def get(path: str) -> "asyncio.Future[Answer]":
+        return conn.exchange([(b":method", b"GET"), (b":scheme", b"https"), (b":authority", served.domain.encode()),
+                              (b":path", path.encode())], 60)
+
+    slow = [get("/slow?seconds=6") for _ in range(3)]
+    assert (await get("/version")).status == 200  # the proxy takes them in this order
+    await asyncio.to_thread(act)
+    try:
+        return await asyncio.gather(*slow, return_exceptions=True)
+    finally:
+        conn.close()
 
 
 @pytest.mark.timeout(600)
