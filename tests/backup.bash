@@ -94,7 +94,7 @@ id() {
 hashes() {
   local table
   sql "$1" "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1" |
+    WHERE c.relkind IN ('r', 'm') AND c.relname <> 'stale' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1" |
     while read -r table; do
       sql "$1" "SELECT '${table//\'/\'\'}', count(*), md5(coalesce(string_agg(md5(t::text), '' ORDER BY md5(t::text)), ''))
         FROM $table t" </dev/null

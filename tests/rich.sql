@@ -54,6 +54,8 @@ INSERT INTO shop.orders (customer, state, at, payload)
   SELECT 1 + i % 500, (ARRAY['new', 'paid', 'gone'])[1 + i % 3]::shop.state, now() - i * interval '1 hour',
          decode(string_agg(md5(i || '-' || j), ''), 'hex')
   FROM generate_series(1, coalesce(nullif(current_setting('rich.rows', true), ''), '2000')::int) i, generate_series(1, 60) j GROUP BY i;
+-- One that is not fresh: what is restored has more rows.
+CREATE MATERIALIZED VIEW shop.stale AS SELECT 1 AS one FROM shop."Strange = 'name'";
 INSERT INTO shop."Strange = 'name'" VALUES (1, E'tab\t, \\N and \'quotes\''), (NULL, '');
 CREATE MATERIALIZED VIEW shop.totals AS SELECT state, count(*) AS n, sum(amount) AS sum FROM shop.orders GROUP BY state;
 CREATE UNIQUE INDEX ON shop.totals (state);

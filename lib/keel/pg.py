@@ -35,10 +35,16 @@ CONTENT = f"""SELECT json_build_object(
                      FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
                      WHERE NOT i.indisvalid),
  'roles', (SELECT json_agg(rolname ORDER BY rolname) FROM pg_roles WHERE rolname !~ '^pg_'))"""
+# Whose rows are not in a dump: a materialised view's, which is made anew, and those of an extension's own table, unless the extension has
+# said that they are its user's (pg_extension_config_dump).
+NOT_DUMPED = """(c.relkind = 'm' OR EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+ WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+ AND c.oid <> ALL (coalesce(e.extconfig, '{{}}'))))"""
 # Partitions are counted, not their parents; foreign tables hold nothing of ours.
-TABLES = f"""SELECT coalesce(json_agg(format('%I.%I', n.nspname, c.relname) ORDER BY n.nspname, c.relname), '[]')
- FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'm') AND {OURS}
- AND (c.relkind = 'r' OR c.relispopulated) AND c.relpersistence <> 't'"""
+TABLES = f"""SELECT json_build_object('rows', coalesce(json_agg(name ORDER BY name) FILTER (WHERE dumped), '[]'),
+ 'uncounted', coalesce(json_agg(name ORDER BY name) FILTER (WHERE NOT dumped), '[]'))
+ FROM (SELECT format('%I.%I', n.nspname, c.relname) AS name, NOT {NOT_DUMPED.format()} AS dumped
+ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'm') AND {OURS} AND c.relpersistence <> 't') t"""
 
 # How the server is set up, as far as SQL tells; a superuser's view, and in an encrypted object, for settings may hold passwords.
 CONFIGURATION = """SELECT json_build_object(
@@ -112,16 +118,16 @@ class Session:
         """The JSON in the one row of an answer."""
         return json.loads("".join(self.ask(sql)))
 
-    def rows(self) -> dict[str, int]:
-        """The exact number of rows of each table and materialised view."""
-        tables = self.one(TABLES)
-        counted = (f"SELECT json_build_object('n', (SELECT count(*) FROM {name}))" for name in tables)
-        return {name: int(self.one(sql)["n"]) for name, sql in zip(tables, counted, strict=True)}
+    def tables(self) -> dict[str, Any]:
+        """The exact number of `rows` of each table, and the names of those `uncounted` whose rows are in no dump."""
+        found = self.one(TABLES)
+        counted = {name: self.one(f"SELECT json_build_object('n', (SELECT count(*) FROM {name}))") for name in found["rows"]}
+        return {**found, "rows": {name: int(answer["n"]) for name, answer in counted.items()}}
 
 
 def look(session: Session) -> dict[str, Any]:
     """What the database of a session holds: facts of a manifest, compared after a restore; rows are counted exactly."""
-    return {"database": session.one(DATABASE), **session.one(CONTENT), "rows": session.rows()}
+    return {"database": session.one(DATABASE), **session.one(CONTENT), **session.tables()}
 
 
 def newest(where: str, sql: str, *options: str, silence: Silence = FOREVER) -> str:

@@ -119,11 +119,12 @@ class Work:
         at = (self.box, "-d", self.aside)
         with phase("analyze"), pg.Session(*at) as session, pg.Session(*at) as other, ThreadPoolExecutor(1) as pool:
             analyzed = pool.submit(other.ask, "ANALYZE")  # beside the count: neither waits for the other
-            rows = session.rows()
+            there = session.tables()
             analyzed.result()
-            wrong = pg_compare.rows(m.facts["rows"], rows)
+            wrong = pg_compare.rows(m.facts, there)
         if wrong:
             raise Stop("\n".join([f"{m.id}: is not restored whole", *wrong]), NO, "nothing was put in place")
+        rows = there["rows"]
         cli.say(f"{m.id}: {len(rows)} tables with {sum(rows.values())} rows restored in {spent(sum(seconds.values()))}")
 
     def _run(self, *argv: str) -> None:

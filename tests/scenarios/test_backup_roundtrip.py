@@ -15,7 +15,7 @@ DATABASE = "shop_icu"
 ROWS = 1_000_000 if os.environ.get("KEEL_LOAD") == "full" else 30_000
 CREATE = f"""CREATE DATABASE {DATABASE} TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'de-DE' LOCALE 'C.UTF-8'"""
 TABLES = """SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind IN ('r', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1"""
+ WHERE c.relkind IN ('r', 'm') AND c.relname <> 'stale' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1"""
 LARGE = "SELECT oid, md5(lo_get(oid)) FROM pg_largeobject_metadata ORDER BY oid"
 ITSELF = """SELECT datcollate, datctype, datlocprovider, datlocale, pg_encoding_to_char(encoding), pg_get_userbyid(datdba), datacl,
  (SELECT array_agg(format('%s %s', setrole::regrole, setconfig) ORDER BY 1) FROM pg_db_role_setting WHERE setdatabase = d.oid)
