@@ -45,7 +45,7 @@ rollback: hint: releases lists what was; make deploy ENV=$KEEL_ENV IMAGE=… dep
   is serving "$(serving)" "$A"
 }
 
-@test "rollback: the other release has never served: its deploy failed in the last step, or it was given nothing" {
+@test "rollback: the other release never had all of the traffic: its deploy failed in the last step, or it was given nothing" {
   local step
   release "$IMAGE" >B
   bin/swap-upstream -q --share 0 "$(cat B)"
@@ -56,9 +56,9 @@ rollback: hint: releases lists what was; make deploy ENV=$KEEL_ENV IMAGE=… dep
     keel rollback
     exits 1
     is stdout "$output" ""
-    is stderr "$stderr" "rollback: error: $(cat B): is configured and has never served: its switch failed, or gave it nothing
+    is stderr "$stderr" "rollback: error: $(cat B): never had all of the traffic: rollback does not give it all
 rollback: error: nothing was changed
-rollback: hint: releases lists what else can be deployed: make deploy ENV=$KEEL_ENV IMAGE=…; or, where it is meant: swap-upstream $(cat B)"
+rollback: hint: where that is meant: swap-upstream $(cat B)"
     is serving "$(serving)" "$A"
   done
   cp history "state/$KEEL_ENV/history"

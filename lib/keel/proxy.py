@@ -1,11 +1,10 @@
-"""The one door to traffic: stage, check, load what is lacking, switch, prove, drain; the same steps for nginx and for Caddy."""
+"""The one door to traffic: stage, check, load what is lacking, switch, prove; the same steps for nginx and for Caddy."""
 import contextlib
 import dataclasses
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-from keel import acme, caddy, certificate, cli, health, nginx, probe, run, state, traffic
+from keel import acme, caddy, certificate, cli, nginx, probe, run, state, traffic
 from keel.options import Options
 from keel.settings import Settings
 from keel.stop import CONFIG, DATA, NO, Stop
@@ -134,20 +133,6 @@ def switch(settings: Settings, wanted: Traffic, say: Say, *, afresh: bool = Fals
     return new
 
 
-def settle(settings: Settings, say: Say) -> None:
-    """Before containers are stopped: finish a switch that was cut short, as the proxy may still serve what the file calls idle.
-
-    Raises as `switch`; a proxy that does not run serves nothing and will read the file.
-    """
-    there(settings)
-    now = current(settings)
-    if run.dry or probe.live(settings) == now.generation:
-        return
-    say(f"generation {now.generation} was written and is not live: finishing the switch that was cut short")
-    switch(settings, now, say)
-    drain(settings, kind(settings).in_flight([s for s in now.shares if not s.percent]), say)
-
-
 def _stage(settings: Settings, container: str, new: Traffic, afresh: bool) -> Path:
     """Write the file aside in the mounted directory, keep the one in force as `.previous`, let the proxy check it: that comes last, for
     Caddy may load it."""
@@ -196,29 +181,6 @@ def describe(t: Traffic) -> str:
     """'blue 100 % 20260102T030405Z-1a2b3c4, green 0 % …' for people."""
     words = ", ".join(f"{s.release} ({s.colour}) {s.percent} %" for s in sorted(t.shares, key=lambda s: -s.percent)) or "nobody serves"
     return words + (", maintenance page on" if t.maintenance else "")
-
-
-def drain(settings: Settings, left: Callable[[], str], say: Say) -> bool:
-    """Wait until nothing is in flight on what served before; False when KEEL_DRAIN_TIMEOUT was not enough, and says what is left."""
-    silent = False
-
-    def asked() -> str:
-        nonlocal silent
-        silent = False
-        try:
-            return left()
-        except Stop as e:  # slow to say; that is no word that nothing is left
-            silent = True
-            return e.message
-
-    begin = time.monotonic()
-    still = health.wait(asked, settings.seconds("KEEL_DRAIN_TIMEOUT"), every=0.1)
-    took = time.monotonic() - begin
-    if silent:
-        probe.running(settings)  # where it is down, that is what is to be said
-    where = "" if silent else ": they go on, on the release that is now the standby"
-    say(f"drain: {still} after {took:.1f} s{where}" if still else f"drained in {took:.1f} s")
-    return not still
 
 
 def _render(settings: Settings, t: Traffic) -> str:

@@ -3,7 +3,7 @@ import re
 import time
 from collections.abc import Callable
 
-from keel import acme, engine, host, lock, probe, proxy, releases, run, state, traffic, traffic_file
+from keel import acme, engine, host, in_flight, lock, probe, proxy, releases, run, state, traffic, traffic_file
 from keel import settings as rooms
 from keel.proxy import Say
 from keel.settings import Settings
@@ -51,16 +51,18 @@ def to(settings: Settings, release: str, percent: int, say: Say, drain: bool) ->
     if not percent and all(s.colour == share.colour for s in before.shares):
         raise Stop(f"{release}: is alone: nobody else could take its share", NO, "deploy another release first, or maintenance on")
     wanted = traffic.Traffic(0, proxy.shares(before, share), before.maintenance)
-    state.note(settings.state, command="swap-upstream", step="begin", release=release, share=percent, generation=before.generation)
+    state.note(settings.state, command="swap-upstream", step="begin", release=release, share=percent, generation=before.generation,
+               whole=_whole(before))
     try:
         left = _move(settings, share, wanted, say)
     except BaseException:
         state.note(settings.state, command="swap-upstream", step="failed", release=release, share=percent)
         raise
     live = proxy.current(settings)
-    state.note(settings.state, command="swap-upstream", step="live", release=release, share=percent, generation=live.generation)
+    state.note(settings.state, command="swap-upstream", step="live", release=release, share=percent, generation=live.generation,
+               whole=_whole(live))
     say(f"live: {proxy.describe(live)} (proven in {time.monotonic() - begin:.2f} s)")
-    drained = not drain or left is None or proxy.drain(settings, left, say)
+    drained = not drain or left is None or in_flight.drain(settings, left, say)
     state.note(settings.state, command="swap-upstream", step="end", release=release, share=percent, drained=bool(drained))
 
 
@@ -86,51 +88,31 @@ def _move(settings: Settings, share: traffic.Share, wanted: traffic.Traffic, say
 
 
 def standby(settings: Settings) -> str:
-    """The release to roll back to: the one at 0 %, or of two that serve the one that last had it all. Raises Stop 1 without one, and for
-    one that never had anything: the last step of its deploy failed."""
+    """The release to roll back to: the one at 0 %, or of two that serve the one that last had it all. Raises Stop 1 without one."""
     now = proxy.current(settings)
     waiting = [s for s in now.shares if s.percent == 0]
     if not waiting:
-        whole = (line.get("release") for line in state.latest(settings.state) if line.get("step") == "live" and line.get("share") == 100)
-        last = next(whole, None)
+        last = next(filter(None, map(_had_all, state.latest(settings.state))), None)
         waiting = [s for s in now.shares if s.release == last]
     if len(now.shares) < 2 or not waiting:
         host.ours(settings)  # beside another state folder there is never a standby
         raise Stop(f"{settings.env}: there is no standby to roll back to", NO,
                    f"releases lists what was; make deploy ENV={settings.env} IMAGE=… deploys it again")
-    found = waiting[0].release
-    if not _ever_served(settings, found):
-        raise Stop(f"{found}: is configured and has never served: its switch failed, or gave it nothing\nnothing was changed", NO,
-                   f"releases lists what else can be deployed: make deploy ENV={settings.env} IMAGE=…; or, where it is meant: "
-                   f"swap-upstream {found}")
-    return found
-
-
-def _ever_served(settings: Settings, release: str) -> bool:
-    """Whether it had any traffic since it was configured; one that the history does not know at all may have."""
-    known = given = False
-    for line in state.latest(settings.state):
-        if line.get("command") != "swap-upstream" or "share" not in line:
-            continue
-        mine, live = line.get("release") == release, line.get("step") == "live"
-        if mine and (given or (live and line["share"])):
-            return True
-        known |= mine
-        given |= live and not mine and line["share"] != 100  # what another one gives up it has
-    return not known
+    return waiting[0].release
 
 
 def back(settings: Settings) -> str:
-    """The release that a rollback gives all traffic to: the standby. Raises Stop 1 as `standby`, and for one that was itself rolled back
-    from and has not had all traffic since: a rollback typed twice must not put the bad release back.
+    """The release that a rollback gives all traffic to: the standby. Raises Stop 1 as `standby`, for one that never had all traffic (a
+    canary, or its switch failed), and for one that was itself rolled back from and has not had all traffic since: a rollback typed twice
+    must not put the bad release back.
 
     After a rollback that was cut short it is that one's release again, also where the file says already that it serves.
     """
-    found, after = standby(settings), {}  # and how the switch ended that came next after a line
+    found, after, had = standby(settings), {}, False  # and how the switch ended that came next after a line
     for line in state.latest(settings.state):
         if line.get("command") == "swap-upstream" and line.get("step") in ("live", "failed"):
-            whole = (line.get("share") == 100) == (line.get("release") == found) and line.get("share") in (0, 100)
-            if line["step"] == "live" and whole:  # the other one at 0 % is this one at 100
+            given_up = line.get("share") == 0 and line.get("release") != found and "whole" not in line  # to this one, in a line of before
+            if line["step"] == "live" and (given_up or _had_all(line) == found):
                 return found
             after = line
         elif line.get("command") == "rollback" and line.get("left") == found:
@@ -139,7 +121,23 @@ def back(settings: Settings) -> str:
             if (after["step"], after.get("release")) == ("live", line["release"]):
                 raise Stop(f"{found}: was rolled back from at {line['time']}: rollback does not put it back\nnothing was changed", NO,
                            f"where that is meant: swap-upstream {found}")
+        elif line.get("command") == "start-release" and line.get("release") == found and not had:
+            raise Stop(f"{found}: never had all of the traffic: rollback does not give it all\nnothing was changed", NO,
+                       f"where that is meant: swap-upstream {found}")
+        had = had or _had_all(line) == found  # also by the first line of the next switch, where its own last one is missing: it was killed
     return found
+
+
+def _whole(now: traffic.Traffic) -> str:
+    """The release that has all of the traffic, '' where it is shared or nobody's."""
+    return next((s.release for s in now.shares if s.percent == 100), "")
+
+
+def _had_all(line: dict[str, object]) -> str:
+    """The release that had all of the traffic by a line of the history, '' where it does not say; older lines have no `whole`."""
+    if line.get("command") != "swap-upstream" or line.get("step") not in ("begin", "live"):
+        return ""
+    return str(line.get("whole", line.get("release") if (line["step"], line.get("share")) == ("live", 100) else ""))
 
 
 def _all_run(settings: Settings, release: str) -> list[engine.Replica]:
