@@ -39,11 +39,11 @@ CONTENT = f"""SELECT json_build_object(
 # said that they are its user's (pg_extension_config_dump).
 NOT_DUMPED = """(c.relkind = 'm' OR EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
  WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
- AND c.oid <> ALL (coalesce(e.extconfig, '{{}}'))))"""
+ AND c.oid <> ALL (coalesce(e.extconfig, '{}'))))"""
 # Partitions are counted, not their parents; foreign tables hold nothing of ours.
 TABLES = f"""SELECT json_build_object('rows', coalesce(json_agg(name ORDER BY name) FILTER (WHERE dumped), '[]'),
  'uncounted', coalesce(json_agg(name ORDER BY name) FILTER (WHERE NOT dumped), '[]'))
- FROM (SELECT format('%I.%I', n.nspname, c.relname) AS name, NOT {NOT_DUMPED.format()} AS dumped
+ FROM (SELECT format('%I.%I', n.nspname, c.relname) AS name, NOT {NOT_DUMPED} AS dumped
  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'm') AND {OURS} AND c.relpersistence <> 't') t"""
 
 # How the server is set up, as far as SQL tells; a superuser's view, and in an encrypted object, for settings may hold passwords.
