@@ -82,6 +82,21 @@ gone() { has "No such image: $1" "$(docker image inspect --format '{{.Id}}' "$1"
 
 records() { (cd "state/$KEEL_ENV/releases" && printf '%s\n' *); }
 
+@test "prune-images: the standby keeps its image also when its containers were replaced" {
+  local id release
+  id=$(an_image 8)
+  release=20260102T030401Z-0000000
+  mkdir -p "state/$KEEL_ENV/proxy"
+  echo '# keel: {"generation": 4, "maintenance": false, "shares": [{"release": "'$release'", "colour": "blue", "percent": 100,' \
+    '"replicas": ["app-1"]}]}' >"state/$KEEL_ENV/proxy/traffic.conf"
+  KEEL_KEEP_IMAGES=0 keel prune-images
+  exits 0
+  here "$id"
+  rm "state/$KEEL_ENV/proxy/traffic.conf"
+  KEEL_KEEP_IMAGES=0 keel prune-images
+  gone "$id"
+}
+
 @test "prune-images: records beyond the newest 100 go, but those whose image is used; the history stays" {
   local id n name before
   echo '{"command": "releases"}' >>"state/$KEEL_ENV/history"

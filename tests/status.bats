@@ -40,10 +40,10 @@ field() { python3 -c 'import json, sys; x = json.load(sys.stdin); print(eval(sys
   hasnt "cut short" "$stderr"
 }
 
-@test "status, doctor, maintenance, reload-proxy, rollback: another state folder than what runs: says so, and nothing else" {
-  local command said="$KEEL_ENV runs on this host with its state in $TREE/state, not in $TREE/elsewhere"
+@test "status, doctor and all that changes traffic: another state folder than what runs: says so, and nothing else" {
+  local command release=20010101T000000Z-0000000 said="$KEEL_ENV runs on this host with its state in $TREE/state, not in $TREE/elsewhere"
   export KEEL_STATE=elsewhere
-  for command in status "maintenance on" reload-proxy rollback; do
+  for command in status "maintenance on" reload-proxy rollback "swap-upstream $release" "stop-release $release"; do
     # shellcheck disable=SC2086
     keel $command
     exits 78
@@ -129,6 +129,21 @@ postgres     Up " "$output"
   is stdout "$output" ""
   has "status: error: $TREE/$file: " "$stderr"
   has "status: hint: its predecessor: cp $TREE/$file.previous $TREE/$file" "$stderr"
+}
+
+@test "status: a replica that runs and is not ready" {
+  A=$(cat A)
+  local redis
+  redis=$(docker ps -q --filter "label=com.docker.compose.project=keel-$KEEL_ENV" --filter label=com.docker.compose.service=redis)
+  docker stop "$redis" >/dev/null
+  timeout 30 bash -c "until bin/status 2>&1 | grep -q 'is not ready'; do :; done"
+  keel status
+  docker start "$redis" >/dev/null
+  exits 1
+  has "serving      $A on blue, 100 %, 1 of 1 running" "$output"
+  has " runs and is not ready: 503 " "$stderr"
+  has "; logs $A says more" "$stderr"
+  timeout 30 bash -c 'until bin/status -q >/dev/null 2>&1; do :; done'
 }
 
 @test "status: a replica that does not run" {

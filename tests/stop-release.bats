@@ -48,6 +48,20 @@ stop-release: hint: move the traffic first: swap-upstream OTHER-RELEASE, or depl
   is containers "$(replicas "$B" | wc -l)" 1
 }
 
+@test "stop-release: a grace that is longer than the engine's other answers may take is waited for" {
+  local id
+  id=$(docker run --detach --stop-timeout 12 --label "keel.env=$KEEL_ENV" "$(image_of NODE)" \
+    sh -c 'trap "" TERM; while :; do sleep 1; done')
+  "$CHECKOUT/.venv/bin/python" - "$id" <<'END'
+import sys
+sys.path.insert(0, "lib")
+from keel import engine, settings
+settings.load()
+engine.client().timeout = 1
+assert engine.stop([sys.argv[1]]) == {sys.argv[1]: 137}
+END
+}
+
 @test "stop-release: the standby: its containers are gone, and its place in the traffic file" {
   bin/swap-upstream -q "$B"
   run --separate-stderr bin/stop-release <<<"$A"

@@ -76,7 +76,7 @@ print(*sorted(s["release"] + " " + str(s["percent"]) for s in shares) or ["nobod
 }
 
 @test "swap-upstream: the first release: served when it returns, and proven" {
-  run --separate-stderr bin/swap-upstream <<<"$A"
+  http_proxy=http://127.0.0.1:9 run --separate-stderr bin/swap-upstream <<<"$A"  # which has no way to a container
   exits 0
   is stdout "$output" "$A"
   has "swap-upstream: live: $A (blue) 100 % (proven in " "$stderr"

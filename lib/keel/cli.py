@@ -38,12 +38,17 @@ def name() -> str:
 
 
 def say(message: str, level: int = 1) -> None:
-    """Each line on stderr after the name of the command (and the UTC time, off a terminal); level 0 is never silenced."""
+    """Each line on stderr after the name of the command (and the UTC time, off a terminal); level 0 is never silenced.
+
+    Where it cannot be said, as where nobody reads it any more or the disk is full, the work goes on: it may be the putting back of a
+    switch that failed.
+    """
     if level > _level:
         return
     stamp = "" if sys.stderr.isatty() else time.strftime("%FT%TZ ", time.gmtime())
-    sys.stderr.write("".join(f"{stamp}{name()}: {line}\n" for line in message.splitlines()))  # one write: threads do not mix lines
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stderr.write("".join(f"{stamp}{name()}: {line}\n" for line in message.splitlines()))  # one write: threads do not mix lines
+        sys.stderr.flush()
 
 
 def done(message: str) -> None:
@@ -187,10 +192,9 @@ def _outcome(command: click.Command) -> int:
 
 def _end(code: int, **said: str) -> int:
     """The code, once its lines are said, each after its word; where nobody reads them the code alone says it."""
-    with contextlib.suppress(BrokenPipeError):
-        for word, text in said.items():
-            for line in text.splitlines():
-                say(f"{word}: {line}", 0)
+    for word, text in said.items():
+        for line in text.splitlines():
+            say(f"{word}: {line}", 0)
     return code
 
 

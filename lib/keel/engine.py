@@ -52,15 +52,19 @@ def errors() -> Any:
 
 @contextlib.contextmanager
 def reachable() -> Iterator[None]:
-    """Calls to the engine. Raises Stop 69 when it does not answer, and what the SDK raises for an answer that is no."""
+    """Calls to the engine. Raises Stop 69 when it does not answer, when it fails, and when what was asked for has changed meanwhile; for
+    any other answer that is no what the SDK raises.
+    """
     import requests
 
     try:
         yield
     except (errors().DockerException, requests.RequestException) as e:
         if isinstance(e, errors().APIError):
-            if e.status_code == 409 and "is not running" in str(e.explanation):
-                raise Stop(f"the engine: {e.explanation}", UNAVAILABLE, "it ended meanwhile: see its log") from None
+            if e.status_code in (404, 409):
+                raise Stop(f"the engine: {e.explanation}", UNAVAILABLE, "it ended or was changed meanwhile: status says what is") from None
+            if e.status_code >= 500:
+                raise Stop(f"the engine: {e.explanation}", UNAVAILABLE, "its own log says more: journalctl -u docker") from None
             raise
         raise Stop(f"the engine does not answer: {health.reason(e)}", UNAVAILABLE,
                    f"is the engine running? {no_engine.advice()}; make doctor ENV=… says more") from None
@@ -119,10 +123,11 @@ def publishes(container: str) -> set[int]:
 
 
 def logs(container: str, tail: int = 20) -> list[str]:
-    """The last lines that a container wrote."""
-    with reachable():
+    """The last lines that a container wrote; none of one that is gone."""
+    with reachable(), contextlib.suppress(errors().NotFound):
         text: bytes = client().logs(container, tail=tail)
-    return text.decode(errors="replace").splitlines()
+        return text.decode(errors="replace").splitlines()
+    return []
 
 
 def execute(container: str, argv: list[str]) -> tuple[int, str]:
@@ -151,7 +156,8 @@ def stop(containers: list[str]) -> dict[str, int]:
     def one(container: str) -> int:
         code = 0
         try:
-            client().stop(container)
+            grace = client().inspect_container(container)["Config"].get("StopTimeout")
+            client().stop(container, timeout=grace)  # named, so that the SDK waits for as long as the engine
             code = int(client().inspect_container(container)["State"]["ExitCode"])
             client().remove_container(container, force=True)
         except errors().APIError as e:

@@ -13,13 +13,15 @@ WORDS = ("No such file or directory", "Permission denied", "Connection refused",
          "Connection aborted")
 
 
-def http(url: str, timeout: float = 2.0) -> str:
-    """'' when the answer is 200 to 399, otherwise a short reason."""
+def http(url: str, timeout: float = 2.0, *, direct: bool = False) -> str:
+    """'' when the answer is 200 to 399, otherwise a short reason. `direct`: by no proxy that the shell names (http_proxy)."""
     import requests
 
     try:
-        with requests.get(url, timeout=timeout, headers={"Connection": "close"}) as answer:
-            return "" if answer.ok else f"{answer.status_code} {answer.text.strip()[:200]}".strip()
+        with requests.Session() as session:
+            session.trust_env = not direct
+            with session.get(url, timeout=timeout, headers={"Connection": "close"}) as answer:
+                return "" if answer.ok else f"{answer.status_code} {answer.text.strip()[:200]}".strip()
     except requests.RequestException as e:
         return reason(e)
 

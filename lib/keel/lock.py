@@ -1,7 +1,9 @@
 """One change at a time in an environment: flock on a file, inherited by what the holder starts, freed by the kernel when they are gone."""
+import contextlib
 import fcntl
 import json
 import os
+import time
 from pathlib import Path
 
 from keel import run, state
@@ -10,6 +12,7 @@ from keel.stop import BUSY, Stop
 
 DEPLOY, BACKUPS = "lock", "backups.lock"  # a deploy does not wait for a backup, nor a backup for a deploy
 VERIFY, RESTORE = "verify.lock", "restore.lock"  # nor either for what is restored, in scratch or in earnest
+QUESTION = 0.1  # seconds: many times what `holder` takes
 WORDS = {DEPLOY: "{} is", BACKUPS: "the backups of {} are", VERIFY: "restore-verify of {} is", RESTORE: "restore of {} is"}
 
 
@@ -34,17 +37,30 @@ def hold(settings: Settings, what: str, name: str = DEPLOY) -> None:
     file = path(settings, name)
     state.make_folder(file.parent)
     fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _taken(fd):
         held = _holder(file)
         os.close(fd)
         raise Stop(f"{WORDS[name].format(settings.env)} locked by {held}", BUSY,
                    "wait for it, or stop it: the lock goes with its processes") from None
     os.ftruncate(fd, 0)
-    os.pwrite(fd, json.dumps({"pid": os.getpid(), "since": state.now(), "what": what}).encode(), 0)
+    with contextlib.suppress(OSError):  # no room for it, maybe: the lock holds all the same, and what makes room wants one too
+        os.pwrite(fd, json.dumps({"pid": os.getpid(), "since": state.now(), "what": what}).encode(), 0)
     os.set_inheritable(fd, True)
     os.environ[_handed(name)] = str(fd)
+
+
+def _taken(fd: int) -> bool:
+    """Whether we have it now. `status` holds it shared for the time of a question, which must turn nobody away."""
+    end = time.monotonic() + QUESTION
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                return False
+            time.sleep(QUESTION / 20)
+        else:
+            return True
 
 
 def holder(settings: Settings) -> str:

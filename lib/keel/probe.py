@@ -118,13 +118,15 @@ def _answered_by(url: str, ours: set[str]) -> str:
     import requests
 
     try:
-        with requests.get(url, timeout=2, headers={"Connection": "close"}) as answer:
-            upstream = answer.headers.get("X-Keel-Upstream", "")
-            if answer.status_code != 200:
-                return f"{answer.status_code} from {upstream or 'the proxy'}"
-            return "" if upstream.rpartition(", ")[2] in ours else f"an answer from {upstream}, which is not of this release"
+        with requests.Session() as session:
+            session.trust_env = False  # an http_proxy of the shell has no way to a container
+            with session.get(url, timeout=2, headers={"Connection": "close"}) as answer:
+                upstream = answer.headers.get("X-Keel-Upstream", "")
     except requests.RequestException as e:
         return str(e)
+    if answer.status_code != 200:
+        return f"{answer.status_code} from {upstream or 'the proxy'}"
+    return "" if upstream.rpartition(", ")[2] in ours else f"an answer from {upstream}, which is not of this release"
 
 
 def inside(settings: Settings) -> str:

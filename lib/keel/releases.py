@@ -108,6 +108,11 @@ def last_words(replica: Replica, lines: int = 20) -> str:
     return "\n".join([f"last {len(said)} lines of {replica.name}:", *(f"  | {line}" for line in said)])
 
 
+def unready(settings: Settings, replica: Replica) -> str:
+    """'' when a replica that runs says that it is ready, asked directly; else what it says."""
+    return health.http(f"http://{replica.address}:{settings['KEEL_APP_PORT']}{settings['KEEL_READY_PATH']}", direct=True)
+
+
 def wait_ready(settings: Settings, release: str, seconds: float, passes: int) -> tuple[Replica, str] | None:
     """None once every replica answered ready `passes` times in a row; else one that did not, and why.
 
@@ -124,7 +129,7 @@ def wait_ready(settings: Settings, release: str, seconds: float, passes: int) ->
             if replica.id not in known or not replica.running:
                 code = engine.inspect(replica.id)["State"]["ExitCode"]
                 raise _Dead(replica, f"{replica.state}, exit code {code}")
-            said = health.http(f"http://{replica.address}:{settings['KEEL_APP_PORT']}{settings['KEEL_READY_PATH']}")
+            said = unready(settings, replica)
             if said:
                 sick.append((replica, said))
         if len(found) != wanted:

@@ -1,5 +1,6 @@
 """Plain files that survive: whole or not at all (temp file, fsync, rename, fsync of the folder); the history is appended and fsynced."""
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -104,9 +105,13 @@ def note(folder: Path, **fields: object) -> None:
     make_folder(folder)
     line = json.dumps({"time": now(), "pid": os.getpid(), "user": _user(), **fields}) + "\n"
     _make_room(folder)
-    fd = os.open(folder / "history", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    fd = os.open(folder / "history", os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        os.write(fd, line.encode())
+        size = os.fstat(fd).st_size
+        torn = size and os.pread(fd, 1, size - 1) != b"\n"  # by a full disk or a loss of power: it must not take this line with it
+        data = ("\n" * bool(torn) + line).encode()
+        if os.write(fd, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "history"))
         os.fsync(fd)
     finally:
         os.close(fd)

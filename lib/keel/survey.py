@@ -1,7 +1,9 @@
 """What is: the traffic file, the proxy and the engine side by side, and where they differ."""
+import functools
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from keel import acme, engine, host, lock, probe, proxy, state
+from keel import acme, engine, host, lock, probe, proxy, releases, state
 from keel.settings import Settings
 from keel.stop import Stop
 
@@ -86,12 +88,21 @@ def _releases(settings: Settings, said: Survey) -> None:
             count = f"{len(ours)} of its {len(share.replicas)} replicas run"
             said.problems.append(f"{share.release} serves {share.percent} %, but {count}" if share.percent else
                                  f"{share.release} is the standby: rollback cannot use it, because {count}")
+        for replica, why in _unready(settings, ours):
+            said.problems.append(f"{replica.name} runs and is not ready: {why}; logs {share.release} says more")
     known = {share.release for share in shares}
     if shares and not any(share.percent for share in shares):
         said.problems.append(f"nobody serves: the first deploy was cut short; make deploy ENV={settings.env}")
     for release in sorted({r.release for r in replicas} - known):
         said.problems.append(f"{release} has containers but no place in the traffic file: a deploy is under way or was cut short; "
                              f"make deploy ENV={settings.env} replaces it, stop-release {release} removes it")
+
+
+def _unready(settings: Settings, running: list[engine.Replica]) -> list[tuple[engine.Replica, str]]:
+    """Those of them that are not ready, and what each says; all are asked at once, as one that hangs takes its time."""
+    with ThreadPoolExecutor(max(1, len(running))) as pool:
+        said = pool.map(functools.partial(releases.unready, settings), running)
+        return [(replica, why) for replica, why in zip(running, said, strict=True) if why]
 
 
 def _journal(settings: Settings, said: Survey) -> None:

@@ -41,6 +41,7 @@ def to(settings: Settings, release: str, percent: int, say: Say, drain: bool) ->
     """
     begin = time.monotonic()
     lock.hold(settings, "swap-upstream")
+    host.ours(settings)
     if run.dry:
         run.dry(f"give {release} {percent} % of the traffic, prove it, drain the old release")
         return
@@ -158,6 +159,7 @@ def _configured(settings: Settings, before: traffic.Traffic, share: traffic.Shar
 
 
 def _introduced(before: traffic.Traffic, share: traffic.Share) -> traffic.Traffic:
+    """The traffic as it is, with the containers of this share: a colour that serves goes on with what it has."""
     others = tuple(s for s in before.shares if s.colour != share.colour)
-    waiting = traffic.Share(share.release, share.colour, 0, share.replicas)
-    return traffic.Traffic(0, (*others, waiting), before.maintenance)
+    percent = next((s.percent for s in before.shares if s.colour == share.colour), 0)
+    return traffic.Traffic(0, (*others, traffic.Share(share.release, share.colour, percent, share.replicas)), before.maintenance)

@@ -32,7 +32,7 @@ def test_an_engine_restarts(platform: Platform) -> None:
         subprocess.run([ENGINE, "stop"], check=True, capture_output=True)
         load.until(lambda now: now.failed() > 0)
         subprocess.run([ENGINE, "start"], check=True, capture_output=True, env=environ(DOCKER_HOST=""))
-        until(lambda: platform.run(["status"]).code == 0, 90)
+        until(lambda: platform.run(["status"]).code == 0, 90)  # which asks every replica whether it is ready
         seen = load.now.ok()
         load.until(lambda now: now.ok() > seen + 20)
         load.stop()

@@ -43,6 +43,37 @@ def test_a_reader_that_left_is_no_bug_and_a_connection_that_broke_is(pair: str, 
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert ended.returncode == code and said in ended.stderr and bool(said) == bool(ended.stderr)
 
+SAYING = """
+import os, sys
+
+sys.path.insert(0, {lib!r})
+sys.argv = ["command"]
+import click
+from keel import cli
+
+{before}
+
+
+@click.command()
+def command():
+    cli.say("first\\nsecond")
+    cli.warn("third")
+    print("done", flush=True)
+
+
+cli.main(command)
+"""
+
+
+@pytest.mark.parametrize("before", ["theirs, ours = os.pipe(); os.close(theirs); os.dup2(ours, 2)",
+                                    "os.dup2(os.open('/dev/full', os.O_WRONLY), 2)"])
+def test_the_work_goes_on_where_its_words_cannot_be_said(before: str) -> None:
+    """They may be about a switch that is being put back."""
+    script = SAYING.format(lib=str(ROOT / "lib"), before=before)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "done\n")
+
+
 CLEANING = """
 import sys, time
 

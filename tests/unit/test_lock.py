@@ -1,5 +1,10 @@
 """Locks: what holds two hands both down."""
+import fcntl
 import os
+import resource
+import signal
+import subprocess
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,6 +42,32 @@ def test_what_drives_a_container_inherits_none(settings: Any) -> None:
     said = program.communicate()[0].decode().splitlines()
     assert said and str(lock.path(settings, lock.BACKUPS)) not in said
     [fd] = run.handed_down()
+    os.close(fd)
+
+
+def test_a_question_turns_nobody_away(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`status` holds a lock shared for as long as it asks; who wants it then waits for that moment, not for a holder's work."""
+    with open(lock.path(settings), "w") as f:
+        fcntl.flock(f, fcntl.LOCK_SH)
+        monkeypatch.setattr(time, "sleep", lambda _: fcntl.flock(f, fcntl.LOCK_UN))
+        lock.hold(settings, "rollback")
+    assert lock.inherited(settings)
+    [fd] = run.handed_down()
+    os.close(fd)
+
+
+def test_a_full_disk_locks_nobody_out(settings: Any) -> None:
+    """What makes room wants the lock too; the next one sees a holder without a name."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))  # no file may grow: the kernel refuses it as on a full disk
+    try:
+        lock.hold(settings, "prune-images")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert lock.inherited(settings)
+    [fd] = run.handed_down()
+    assert subprocess.run(["flock", "--nonblock", str(lock.path(settings)), "true"], check=False).returncode == 1
     os.close(fd)
 
 

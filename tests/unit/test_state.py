@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import pathlib
+import resource
 import tempfile
 
 import pytest
@@ -67,6 +68,30 @@ def test_writers_that_find_it_full_at_the_same_moment_lose_no_line(tmp_path: pat
         writer.join()
     found = [str(line["n"]) for line in state.history(tmp_path)]
     assert sorted(found) == [*"01234567", *["old"] * 100]
+
+
+def test_a_line_that_was_cut_short_takes_no_other_with_it(tmp_path: pathlib.Path) -> None:
+    """A full disk, or a loss of power, leaves half a line."""
+    state.note(tmp_path, n=1)
+    with open(tmp_path / "history", "a") as f:
+        f.write('{"n": 2, "comma')
+    state.note(tmp_path, n=3)
+    state.note(tmp_path, n=4)
+    assert [line["n"] for line in state.history(tmp_path)] == [1, 3, 4]
+
+
+def test_a_line_for_which_there_is_no_room_is_said(tmp_path: pathlib.Path) -> None:
+    """A disk that fills in the middle of a line takes a part of it, and says nothing."""
+    state.note(tmp_path, n=1)
+    size, before = (tmp_path / "history").stat().st_size, resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, before[1]))
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            state.note(tmp_path, n=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    state.note(tmp_path, n=3)
+    assert [line["n"] for line in state.history(tmp_path)] == [1, 3]
 
 
 def test_where_no_folder_can_be_made_it_is_a_configuration_fault() -> None:

@@ -78,3 +78,23 @@ def test_not_back(tmp_path: Path, case: str) -> None:
     with pytest.raises(Stop, match=said) as stopped:
         switch.back(at(tmp_path, shares, lines))
     assert stopped.value.code == NO
+
+
+INTRODUCED: dict[str, tuple[list[tuple[str, str, int]], str, int]] = {  # the shares before, the colour whose containers are new, its share
+    "the first": ([], "blue", 0),
+    "a new release": ([(A, "blue", 100)], "green", 0),
+    "the standby": ([(A, "blue", 100), (B, "green", 0)], "green", 0),
+    "the one that serves all": ([(A, "blue", 100), (B, "green", 0)], "blue", 100),
+    "the only one": ([(A, "blue", 100)], "blue", 100),
+    "a canary": ([(A, "blue", 95), (B, "green", 5)], "green", 5),
+}
+
+
+@pytest.mark.parametrize("case", INTRODUCED)
+def test_a_proxy_that_learns_of_containers_moves_no_traffic(case: str) -> None:
+    """One of a release that serves may have been removed by hand, and Caddy is told each container by its name."""
+    shares, colour, percent = INTRODUCED[case]
+    before = Traffic(7, tuple(Share(release, c, p, ("one", "two")) for release, c, p in shares))
+    after = switch._introduced(before, Share(B if colour == "green" else A, colour, 50, ("one",)))
+    assert {s.colour: s.percent for s in after.shares} == {**{s.colour: s.percent for s in before.shares}, colour: percent}
+    assert next(s.replicas for s in after.shares if s.colour == colour) == ("one",)
