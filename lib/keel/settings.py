@@ -151,7 +151,7 @@ def faults(settings: Settings) -> list[str]:
         found.append(f"KEEL_IMAGES: there is no file {images}")
     if not (top := next(p for p in (settings.state, *settings.state.parents) if p.exists())).is_dir():
         found.append(f"KEEL_STATE: {settings.state} cannot be made: {top} is no folder")
-    return found + nesting(settings)
+    return found + nesting(settings) + uploads(settings)
 
 
 def nesting(settings: Settings) -> list[str]:
@@ -161,6 +161,15 @@ def nesting(settings: Settings) -> list[str]:
     typed = [pair for pair in pairs if not any(settings.variables[n].fault(settings.raw(n)) for n in pair)]
     return [f"{short}={settings[short]} must be shorter than {long}={settings[long]}"
             for short, long in typed if settings.seconds(short) >= settings.seconds(long)]
+
+
+def uploads(settings: Settings) -> list[str]:
+    """A request body that would hardly find room in nginx's memory. (A value of the wrong type is another fault.)"""
+    body, memory = "KEEL_BODY_LIMIT", "KEEL_PROXY_MEMORY"
+    if settings.raw("KEEL_PROXY") != "nginx" or any(settings.variables[n].fault(settings.raw(n)) for n in (body, memory)):
+        return []
+    small = settings.size(body) * 4 <= settings.size(memory)
+    return [] if small else [f"{body}={settings[body]} must be at most a quarter of {memory}={settings[memory]}: nginx keeps uploads there"]
 
 
 def read(path: Path) -> dict[str, str]:

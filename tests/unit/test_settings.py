@@ -183,6 +183,14 @@ def test_timeouts_nest_exactly_when_they_rise(tree: Tree, seconds: list[int]) ->
     assert found == [f"{ORDER[i]}={seconds[i]}s must be shorter than {ORDER[i + 1]}={seconds[i + 1]}s" for i in wrong]
 
 
+@pytest.mark.parametrize(("body", "memory", "proxy", "well"), [("64m", "256m", "nginx", True), ("65m", "256m", "nginx", False),
+                                                               ("65m", "256m", "caddy", True)])
+def test_an_upload_has_to_find_room(tree: Tree, body: str, memory: str, proxy: str, well: bool) -> None:
+    tree.write("compose/trial.env", f"KEEL_DOMAIN=trial.test\nKEEL_PROXY={proxy}\nKEEL_BODY_LIMIT={body}\nKEEL_PROXY_MEMORY={memory}\n")
+    said = f"KEEL_BODY_LIMIT={body} must be at most a quarter of KEEL_PROXY_MEMORY={memory}: nginx keeps uploads there"
+    assert tree.faults() == ([] if well else [said])
+
+
 @one_tree
 @given(st.sets(st.sampled_from(["KEEL_PROXY", "KEEL_HTTP_PORT", "KEEL_REPLICAS", "KEEL_BODY_LIMIT", "KEEL_STOP_GRACE", "KEEL_NONE",
                                 "POSTGRES_PASSWORD"])))
