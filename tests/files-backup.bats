@@ -362,8 +362,8 @@ PY
 # an_image NAME: a small image of this test's own under the tag NAME; its id.
 an_image() {
   fetched "$(image_of REDIS)"
-  printf '%s\n' "FROM $(image_of REDIS)" "LABEL keel.tests=$BATS_ROOT_PID keel.name=$1" "RUN head -c 100000 /dev/urandom >/extra" |
-    docker build --quiet --no-cache --provenance=false --tag "$1" -
+  printf '%s\n' "FROM $(image_of REDIS)" "LABEL keel.tests=$BATS_ROOT_PID keel.name=$1" "RUN : $RANDOM$RANDOM" \
+    "RUN head -c 100000 /dev/urandom >/extra" | image "$1"
 }
 
 # serves HANDLE STANDBY: as the traffic file and the records of releases say it.
@@ -442,7 +442,11 @@ $two"
   handle=$(docker image inspect --format '{{index .RepoDigests 0}}' "$one")
   docker image rm --force "$one" >/dev/null
   bin/pull-image -q "$handle"
-  [ "${handle#*@}" != "$one" ] # else there is nothing to show
+  if [ "${handle#*@}" = "$one" ]; then # where containerd stores images
+    docker image rm --force "$one" >/dev/null
+    no_registry
+    skip "this engine knows an image by the digest that the registry has"
+  fi
   serves "$handle" "$handle"
   A=$(made --new-set --images)
   whole "$A"

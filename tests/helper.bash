@@ -70,6 +70,11 @@ host_value() {
   [ ! -e "$CHECKOUT/var/host.env" ] || sed -n "s/^$1=//p" "$CHECKOUT/var/host.env"
 }
 
+# image TAG: builds the Dockerfile on stdin; its id, which `docker build --quiet` does not say where containerd stores images.
+image() {
+  docker build --quiet --provenance=false --tag "$1" - >/dev/null && docker image inspect --format '{{.Id}}' "$1"
+}
+
 # is NAME VALUE WANTED: fail with both when they differ.
 is() {
   [ "$2" = "$3" ] || { printf '%s is:\n%s\nwanted:\n%s\n' "$1" "$2" "$3"; return 1; }

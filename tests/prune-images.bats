@@ -24,7 +24,7 @@ teardown_file() {
 # an_image N: a tiny image with this environment's name, and the record of a release of it: the smaller N, the newer.
 an_image() {
   local id name
-  id=$(docker build --quiet --provenance=false --tag "keel-$KEEL_ENV:$1" - < <(printf 'FROM %s\nLABEL of=%s-%s\n' "$TINY" "$KEEL_ENV" "$1"))
+  id=$(image "keel-$KEEL_ENV:$1" < <(printf 'FROM %s\nLABEL of=%s-%s\n' "$TINY" "$KEEL_ENV" "$1"))
   name=20260102T03040$((9 - $1))Z-0000000
   mkdir -p "state/$KEEL_ENV/releases"
   printf '%s\n' "id=$name" "env=$KEEL_ENV" "image=keel-$KEEL_ENV@$id" "image_id=$id" colour=blue replicas=1 revision=none \
@@ -123,7 +123,7 @@ records() { (cd "state/$KEEL_ENV/releases" && printf '%s\n' *); }
 
 @test "prune-images: an image of the same name that this environment neither ran nor built is not its own to remove" {
   local id
-  id=$(docker build --quiet --provenance=false --tag "keel-$KEEL_ENV:foreign" - <<<"FROM $TINY
+  id=$(image "keel-$KEEL_ENV:foreign" <<<"FROM $TINY
 LABEL of=$KEEL_ENV-other")
   KEEL_KEEP_IMAGES=0 keel prune-images
   exits 0
@@ -133,7 +133,7 @@ LABEL of=$KEEL_ENV-other")
 
 @test "prune-images: a record with the first digits of an image's id removes nothing" {
   local id
-  id=$(docker build --quiet --provenance=false --tag "keel-$KEEL_ENV:like" - <<<"FROM $TINY
+  id=$(image "keel-$KEEL_ENV:like" <<<"FROM $TINY
 LABEL of=$KEEL_ENV-like")
   printf '%s\n' id=20260302T030405Z-0000000 "image_id=${id:0:13}" colour=blue >"state/$KEEL_ENV/releases/20260302T030405Z-0000000"
   echo '{"command": "build-image", "image": "events@'"${id:0:17}"'"}' >>"state/$KEEL_ENV/history"

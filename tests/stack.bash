@@ -65,8 +65,7 @@ variant() {
   local tag="keel-$KEEL_ENV:variant" from=$1
   shift
   docker tag "${from#*@}" "$tag-base"
-  docker build --quiet --provenance=false --tag "$tag-$RANDOM" - < <(printf '%s\n' "FROM $tag-base" "$@") |
-    sed "s/^/keel-$KEEL_ENV@/"
+  image "$tag-$RANDOM" < <(printf '%s\n' "FROM $tag-base" "$@") | sed "s/^/keel-$KEEL_ENV@/"
 }
 
 # public PATH: what a visitor gets, with the status on a last line of its own.

@@ -13,6 +13,7 @@ from keel.stop import DATA, NO, UNAVAILABLE, Stop
 
 PIECE = 1 << 20
 INDEX = "manifest.json"  # which configuration and layers an image has; Docker Image Specification 1.2, and beside OCI's own since 25
+OCI = "index.json"  # OCI Image Layout: the digests of the manifests, by which an engine that stores images in containerd knows them
 BLOB = "blobs/sha256/"
 SMALL = 4 << 20
 
@@ -54,6 +55,7 @@ def check(chunks: Iterator[bytes], wanted: Mapping[str, str]) -> list[str]:
     """What keeps an archive from being loaded as these images: layers that are missing or damaged, or other images in it."""
     there: set[str] = set()
     index: list[dict[str, Any]] = []
+    manifests: set[str] = set()
     wrong = []
     try:
         with tarfile.open(fileobj=Reader(chunks), mode="r|", bufsize=1 << 15) as tar:  # type: ignore[call-overload]
@@ -63,6 +65,8 @@ def check(chunks: Iterator[bytes], wanted: Mapping[str, str]) -> list[str]:
                 content = tar.extractfile(member) if member.isreg() else None
                 if content and member.name == INDEX and member.size < SMALL:
                     index = json.loads(content.read())
+                elif content and member.name == OCI and member.size < SMALL:
+                    manifests = {str(one["digest"]).removeprefix("sha256:") for one in json.loads(content.read())["manifests"]}
                 elif content and member.name.startswith(BLOB) and _sha256(content) != member.name.removeprefix(BLOB):
                     wrong.append(f"{member.name} is damaged")
     except (tarfile.TarError, ValueError) as e:
@@ -71,7 +75,7 @@ def check(chunks: Iterator[bytes], wanted: Mapping[str, str]) -> list[str]:
         pass
     named = [name for one in index for name in (one["Config"], *one["Layers"])]
     wrong += [f"{name} is missing" for name in dict.fromkeys(named) if name not in there]
-    ids = {one["Config"].removeprefix(BLOB).removesuffix(".json") for one in index}
+    ids = {one["Config"].removeprefix(BLOB).removesuffix(".json") for one in index} | {one for one in manifests if BLOB + one in there}
     wrong += [f"the image {handle} is not in it" for handle, ident in wanted.items() if ident.removeprefix("sha256:") not in ids]
     return wrong
 
@@ -83,16 +87,42 @@ def _sha256(content: IO[bytes]) -> str:
     return sha.hexdigest()
 
 
+def _twins(path: Path) -> dict[str, str]:
+    """The two digests of each image, one by the other: an engine knows it by its configuration's or, with containerd, by its manifest's."""
+    found: dict[str, str] = {}
+    with tarfile.open(path) as tar:
+        there = set(tar.getnames())
+
+        def read(name: str) -> dict[str, Any]:
+            content = tar.extractfile(name) if name in there else None
+            return dict(json.loads(content.read(SMALL))) if content else {}
+
+        def walk(top: str, digest: str) -> None:
+            said = read(BLOB + digest.removeprefix("sha256:"))
+            for one in said.get("manifests", ()):  # of several platforms
+                walk(top, one["digest"])
+            if "config" in said:
+                config = said["config"]["digest"]
+                found.update({top: config, config: top})
+
+        for one in read(OCI).get("manifests", ()):
+            walk(one["digest"], one["digest"])
+    return found
+
+
 def load(path: Path, wanted: Mapping[str, str]) -> None:
     """Give the images back to the engine, each with a tag, and say by which handle to start it. Raises Stop 65 when they were not in it."""
     try:
         run.do(["docker", "load", "--quiet", "--input", str(path)])
     except run.Failed as e:
         raise Stop(f"docker load: {e.said.strip()}", UNAVAILABLE, "is there disk for it? docker system df") from None
-    for handle, ident in wanted.items():
-        found, name = images.find(ident), handle.partition("@")[0]
+    others = _twins(path)
+    for handle, saved_as in wanted.items():
+        name = handle.partition("@")[0]
+        ident = next((i for i in (saved_as, others.get(saved_as, saved_as)) if images.find(i)), "")
+        found = images.find(ident) if ident else None
         if not found:
-            raise Stop(f"{handle}: was not in the archive as {ident}", DATA)
+            raise Stop(f"{handle}: was not in the archive as {saved_as}", DATA)
         if not any(tag.rpartition(":")[0] == name for tag in found.get("RepoTags") or []):
             run.do(["docker", "tag", ident, f"{name}:{ident[7:19]}"])  # what has no name is a mistake away from being pruned
         cli.say(f"{handle}: is here" + ("" if handle.endswith(f"@{ident}") else f", as {name}@{ident}: a registry's digest is not kept"))

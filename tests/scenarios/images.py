@@ -40,10 +40,13 @@ def switched_off() -> str:
 
 def variant(dockerfile: str) -> str:
     """Build an image from a Dockerfile without context; its handle."""
-    done = subprocess.run(["docker", "buildx", "build", "--quiet", "--provenance=false", "--load", "-"], input=dockerfile, check=False,
-                          env=environ(), capture_output=True, text=True)
+    new = f"{NAME}:new"
+    done = subprocess.run(["docker", "buildx", "build", "--quiet", "--provenance=false", "--load", f"--tag={new}", "-"], input=dockerfile,
+                          check=False, env=environ(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return kept(done.stdout.strip())
+    handle = kept(engine().api.inspect_image(new)["Id"])  # where containerd stores images, build says another digest
+    engine().api.remove_image(new)
+    return handle
 
 
 def kept(image_id: str) -> str:

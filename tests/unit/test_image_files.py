@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +54,41 @@ def test_what_is_no_archive_is_found_and_read_to_its_end(chunks: list[bytes]) ->
     rest = iter([*chunks, b"more"])
     said = image_files.check(rest, IMAGES)
     assert said[0].startswith("is no archive of images: ") and next(rest, None) is None
+
+
+MANIFEST = json.dumps({"config": {"digest": ID}, "layers": []}).encode()
+KNOWN = f"sha256:{hashlib.sha256(MANIFEST).hexdigest()}"  # where containerd stores images
+PLATFORMS = json.dumps({"manifests": [{"digest": KNOWN}, {"digest": "sha256:" + "0" * 64}]}).encode()  # the other one was not pulled
+TOP = f"sha256:{hashlib.sha256(PLATFORMS).hexdigest()}"
+
+
+def layout(digest: str, *blobs: bytes) -> bytes:
+    """As `docker save` writes it from version 25 on: beside the older index an OCI layout."""
+    out = io.BytesIO()
+    members = [(blob(b), b) for b in (CONFIG, LAYER, *blobs)]
+    members += [("index.json", json.dumps({"manifests": [{"digest": digest}]}).encode()),
+                ("manifest.json", json.dumps([{"Config": blob(CONFIG), "RepoTags": None, "Layers": [blob(LAYER)]}]).encode())]
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, content in members:
+            one = tarfile.TarInfo(name)
+            one.size = len(content)
+            tar.addfile(one, io.BytesIO(content))
+    return out.getvalue()
+
+
+def test_either_digest_names_an_image() -> None:
+    text = layout(KNOWN, MANIFEST)
+    assert image_files.check(iter([text]), {"a": ID, "b": KNOWN}) == []
+    assert image_files.check(iter([text]), {"c": TOP}) == ["the image c is not in it"]
+    assert image_files.check(iter([layout(KNOWN)]), {"b": KNOWN}) == ["the image b is not in it"]  # its manifest's content is not
+
+
+@pytest.mark.parametrize(("text", "twins"), [
+    (layout(KNOWN, MANIFEST), {KNOWN: ID, ID: KNOWN}), (layout(TOP, PLATFORMS, MANIFEST), {TOP: ID, ID: TOP}), (layout(KNOWN), {})])
+def test_one_digest_is_found_by_the_other(tmp_path: Path, text: bytes, twins: dict[str, str]) -> None:
+    """For an engine that stores images otherwise than the one whose images were saved."""
+    (tmp_path / "images.tar").write_bytes(text)
+    assert image_files._twins(tmp_path / "images.tar") == twins
 
 
 def test_an_index_that_is_none_is_found() -> None:
