@@ -41,7 +41,8 @@ teardown_file() {
 
 @test "smoke-test: the command knows the replica's address and the release" {
   # shellcheck disable=SC2016
-  KEEL_SMOKE_COMMAND="sh -c 'test \"\$KEEL_RELEASE\" = $A && curl -sf \"\$KEEL_URL/version\" | grep -q $A'" keel smoke-test "$A"
+  local asks="python3 $CHECKOUT/tests/visitor.py \$KEEL_URL/version"
+  KEEL_SMOKE_COMMAND="sh -c 'test \"\$KEEL_RELEASE\" = $A && $asks | grep -q $A'" keel smoke-test "$A"
   exits 0
 }
 
