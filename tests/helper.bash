@@ -41,6 +41,28 @@ nobody_reads() {
   stderr=$(sed -E 's/^[0-9-]{10}T[0-9:]{8}Z //' <<<"$stderr")
 }
 
+# pids_where FIELD VALUE: the processes whose /proc/PID/stat has this in that field, by its number in proc(5), from the third on; a bare
+# machine has no ps. The name before it may hold anything.
+pids_where() {
+  cat /proc/[0-9]*/stat 2>/dev/null |
+    awk -v field="$1" -v value="$2" '{ pid = $1; sub(/.*\) /, ""); if ($(field - 2) == value) print pid }'
+}
+
+# children PID, session PID: the pids of those that it started, and of all in the session that it leads.
+children() { pids_where 4 "$1"; }
+session() { pids_where 6 "$1"; }
+
+# top_of CONTAINER: the pid on this host and the words of each of its processes, a line each; 1 when there is none. `docker top` would
+# have the engine call ps.
+top_of() {
+  local id pid none=1
+  id=$(docker inspect -f '{{.Id}}' "$1") || return
+  while IFS=/ read -r _ _ pid _; do
+    { printf '%s %s\n' "$pid" "$(tr '\0' ' ' <"/proc/$pid/cmdline")" && none=0; } 2>/dev/null
+  done < <(grep -lF "$id" /proc/[0-9]*/cgroup 2>/dev/null)
+  return $none
+}
+
 # set_env NAME=VALUE...: as a person would edit compose/$KEEL_ENV.env
 set_env() {
   local line

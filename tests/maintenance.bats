@@ -54,7 +54,7 @@ teardown_file() {
   has "maintenance page on" "$stderr"
   run public /version
   has $'\n503' "$output"
-  run curl -sSI --max-time 10 --cacert secrets/tls/ca.pem --connect-to "events.test:443:127.0.0.1:$(port)" https://events.test/
+  run public / --head
   [[ "${output,,}" == *"retry-after: "* ]]
   run public /__keel/generation
   has $'\n200' "$output"

@@ -167,7 +167,7 @@ cut() {
 @test "migrate: killed while the migration runs: the next one is 75 and names the container that goes on" {
   local pid container
   cut
-  for pid in $(ps -o pid= -s "$CUT"); do kill -KILL "$pid" 2>/dev/null || true; done
+  for pid in $(session "$CUT"); do kill -KILL "$pid" 2>/dev/null || true; done
   wait "$CUT" || true
   container=$(running)
   keel migrate "$IMAGE"

@@ -52,7 +52,7 @@ blocked() {
   # shellcheck disable=SC2086 # words
   ${AROUND:-} bin/pg-backup >out 2>err 3>&- &
   PID=$!
-  until id=$(ours) && [ -n "$id" ] && docker top "$id" -eo pid,args 2>/dev/null | grep -q ' pg_dump -Fc' && waits; do kill -0 "$PID"; done
+  until id=$(ours) && [ -n "$id" ] && top_of "$id" 2>/dev/null | grep -q ' pg_dump -Fc' && waits; do kill -0 "$PID"; done
   "$@"
   echo "ROLLBACK;" >&"${holder[1]}"
   wait "$PID" && status=0 || status=$?
@@ -62,7 +62,7 @@ blocked() {
 }
 
 # The pids of pg_dump on this host, in the container that pg-backup made.
-dumping() { docker top "$(ours)" -eo pid,args | awk '/ pg_dump -Fc/ {print $1}'; }
+dumping() { top_of "$(ours)" | awk '/ pg_dump -Fc/ {print $1}'; }
 
 # signal NAME: to pg-backup, and wait until it is gone.
 signal() {
@@ -72,12 +72,14 @@ signal() {
 
 # stops WORD: stop what runs in PostgreSQL's container with that word in its title, until goes_on; ./stopped holds the pids on this host.
 stops() {
-  docker top "keel-$KEEL_ENV-postgres-1" -eo pid,args | awk -v word="$1" '$2 ~ /^postgres/ && index($0, word) {print $1}' >stopped
-  xargs kill -STOP <stopped
+  top_of "keel-$KEEL_ENV-postgres-1" | awk -v word="$1" '$2 ~ /^postgres/ && index($0, word) {print $1}' >stopped
+  # shellcheck disable=SC2046 # words
+  kill -STOP $(<stopped)
 }
 
 goes_on() {
-  [ ! -e stopped ] || xargs kill -CONT <stopped
+  # shellcheck disable=SC2046
+  [ ! -s stopped ] || kill -CONT $(<stopped)
   rm -f stopped
 }
 

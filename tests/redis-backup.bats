@@ -364,7 +364,7 @@ own_master() {
 }
 
 # processes WORD: the pids, on this host, of what runs in Redis' container with that word in its arguments.
-processes() { docker top "$(redis)" -eo pid,args | awk -v word="$1" '$2 ~ /^redis/ && index($0, word) {print $1}'; }
+processes() { top_of "$(redis)" | awk -v word="$1" '$2 ~ /^redis/ && index($0, word) {print $1}'; }
 
 # stands_still PID…: while these are stopped a dump that has begun ends by itself: exit 69, nothing is published, nothing stays behind.
 stands_still() {
@@ -447,7 +447,7 @@ stands_still() {
   wait $! || true
   [ -n "$(left_behind)" ]
   # The dump goes on, and nobody waits for it: it is what the next one ends first.
-  docker top "$(left_behind | head -n 1)" -eo pid,args | grep -F -- '--rdb'
+  top_of "$(left_behind | head -n 1)" | grep -F -- '--rdb'
   fast
   keel redis-backup --new-set
   exits 0

@@ -384,7 +384,7 @@ preloaded() {
   sql watched "CREATE EXTENSION pg_stat_statements;
     CREATE MATERIALIZED VIEW seen AS SELECT count(*) >= 0 AS some FROM pg_stat_statements; CREATE TABLE one AS SELECT 1 AS n"
   box=$(docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=postgres)
-  is "workers of the server" "$(docker top "$box" -eo pid,args | grep -cE 'autoprewarm|logical replication')" 2
+  is "workers of the server" "$(top_of "$box" | grep -cE 'autoprewarm|logical replication')" 2
   good=$(PGDATABASE=watched bin/pg-backup -q)
   sql "DROP DATABASE watched"
   preloaded DEFAULT
@@ -393,7 +393,7 @@ preloaded() {
   first=$!
   until box=$(docker ps -q --filter "label=keel.env=$KEEL_ENV" --filter label=keel.role=scratch | grep .) &&
     docker exec "$box" psql -XAtq -U events -c 'SHOW shared_preload_libraries' >seen 2>/dev/null &&
-    docker top "$box" -eo pid,args >processes; do kill -0 $first; done
+    top_of "$box" >processes; do kill -0 $first; done
   wait $first
   is stdout "$(cat out)" "$good"
   is loaded "$(cat seen)" pg_stat_statements,auto_explain,pg_prewarm

@@ -68,10 +68,9 @@ variant() {
   image "$tag-$RANDOM" < <(printf '%s\n' "FROM $tag-base" "$@") | sed "s/^/keel-$KEEL_ENV@/"
 }
 
-# public PATH: what a visitor gets, with the status on a last line of its own.
+# public PATH [--head|--post]: what a visitor gets (its headers alone, or for a POST of stdin), with the status on a last line of its own.
 public() {
-  curl -sS --max-time 10 -w '\n%{http_code}\n' --cacert secrets/tls/ca.pem --connect-to "events.test:443:127.0.0.1:$(port)" \
-    "https://events.test$1"
+  python3 "$CHECKOUT/tests/visitor.py" --ca secrets/tls/ca.pem --at "$(port)" "${@:2}" "https://events.test$1"
 }
 
 port() { sed -n 's/^KEEL_HTTPS_PORT=//p' "compose/$KEEL_ENV.env"; }

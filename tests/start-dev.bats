@@ -42,7 +42,7 @@ start-dev: hint: make dev ENV=development"
 # answers PORT TEXT: wait until the application that start-dev runs answers with this text; 120 s at most.
 answers() {
   local end=$((SECONDS + 120)) said
-  until said=$(curl -sS --max-time 5 "http://127.0.0.1:$1/version" 2>&1) && [[ "$said" == *"$2"* ]]; do
+  until said=$(python3 "$CHECKOUT/tests/visitor.py" "http://127.0.0.1:$1/version" 2>&1) && [[ "$said" == *"$2"* ]]; do
     [ "$SECONDS" -lt "$end" ] || { printf 'answers %s\n' "$said"; cat said; return 1; }
     sleep 0.1
   done

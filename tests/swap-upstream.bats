@@ -51,7 +51,8 @@ print(*sorted(s["release"] + " " + str(s["percent"]) for s in shares) or ["nobod
   bin/swap-upstream -q <waits 2>/dev/null 3>&- &
   waiting=$!
   exec 5>waits
-  until [ "$(ps -o ni= -p "$waiting" | tr -d ' ')" = $((own + 10)) ]; do [ "$SECONDS" -lt "$end" ]; done
+  # A bare machine has no ps; of /proc/PID/stat (proc(5)) this is nice.
+  until [ "$(sed 's/.*) //' "/proc/$waiting/stat" | cut -d' ' -f17)" = $((own + 10)) ]; do [ "$SECONDS" -lt "$end" ]; done
   exec 5>&-
   wait "$waiting" || code=$?
   is "exit code" "$code" 66

@@ -12,7 +12,8 @@ setup() {
 teardown() {
   no_receiver
   [ -z "${RUNNING:-}" ] || kill -KILL "$RUNNING" 2>/dev/null || true
-  [ ! -e pids ] || cat pids shells | xargs kill -KILL 2>/dev/null || true
+  # shellcheck disable=SC2046 # words
+  [ ! -e pids ] || kill -KILL $(cat pids shells) 2>/dev/null || true
 }
 
 paths() { sent '"\(.path)"'; }
@@ -255,7 +256,7 @@ end() {
   read -r _ <&"$held"
   read -r _ <&"$held"
   exec {held}<&-
-  job=$(pgrep -P "$RUNNING")
+  job=$(children "$RUNNING")
   end KILL 137
   timeout 30 tail --pid="$job" -f /dev/null
   is told "$(cat one.told two.told)" $'TERM\nTERM'

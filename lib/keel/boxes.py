@@ -8,15 +8,14 @@ from keel.stop import UNAVAILABLE, Stop
 
 def create(name: str, image: str, labels: dict[str, str], binds: list[str], **more: Any) -> str:
     """Start a container with no rights but its user's; its id. `more`: user, entrypoint, command, environment, network (none: not even a
-    loopback to elsewhere), volumes (paths that get an empty volume), caps, memory (its limit in bytes; it does not swap). Where the
-    host's memory runs out, the kernel ends what is in here before anything else. Raises Stop 69 when it does not start."""
+    loopback to elsewhere), volumes (paths that get an empty volume), memory (its limit in bytes; it does not swap). Where the host's
+    memory runs out, the kernel ends what is in here before anything else. Raises Stop 69 when it does not start."""
     import docker.errors
 
-    network, volumes, caps = more.pop("network", "none"), more.pop("volumes", []), more.pop("caps", [])
-    memory = more.pop("memory", None)
+    network, volumes, memory = more.pop("network", "none"), more.pop("volumes", []), more.pop("memory", None)
     with reachable():
         api = client()
-        config = api.create_host_config(binds=binds, cap_drop=["ALL"], cap_add=caps, security_opt=["no-new-privileges:true"], init=True,
+        config = api.create_host_config(binds=binds, cap_drop=["ALL"], security_opt=["no-new-privileges:true"], init=True,
                                         network_mode=network, tmpfs={"/tmp": "mode=1777"}, read_only=True, mem_limit=memory,
                                         memswap_limit=memory, oom_score_adj=1000)
         made = str(api.create_container(image, name=name, labels=labels, host_config=config, volumes=volumes, **more)["Id"])

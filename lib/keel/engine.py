@@ -21,7 +21,6 @@ class Replica:
     state: str
     release: str
     colour: str
-    image: str
 
     @property
     def running(self) -> bool:
@@ -82,7 +81,7 @@ def _replica(settings: Settings, c: dict[str, Any]) -> Replica:
     network = c["NetworkSettings"]["Networks"].get(f"{settings.project}_edge") or {}
     labels = c["Labels"]
     return Replica(c["Names"][0].lstrip("/"), c["Id"], network.get("IPAddress", ""), c["State"],
-                   labels.get("keel.release", ""), labels.get("keel.colour", ""), c["ImageID"])
+                   labels.get("keel.release", ""), labels.get("keel.colour", ""))
 
 
 def migrations(settings: Settings) -> list[Replica]:

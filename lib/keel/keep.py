@@ -49,7 +49,6 @@ class Backup:
     env: str
     good: bool = True                 # its signature is well and no verification found it bad
     verified: bool = False            # it has been restored
-    pinned: bool = False
     locked_until: datetime | None = None
     held: str = ""                    # why a person must release it
     complete: bool = True             # its manifest is there
@@ -154,7 +153,7 @@ def _groups(backups: Iterable[Backup], key: Callable[[Backup], tuple[str, ...]])
 def _always(b: Backup, now: datetime, policy: Policy) -> list[str]:
     """The reasons that hold for any backup, good or not."""
     locked = b.locked_until if b.locked_until and b.locked_until > now else None
-    holds = {"pinned": b.pinned, f"held: {b.held}": bool(b.held), f"locked until {_text(locked or now)}": bool(locked),
+    holds = {f"held: {b.held}": bool(b.held), f"locked until {_text(locked or now)}": bool(locked),
              "dated in the future": b.created > now, f"younger than {age(policy.min_age)}": now - policy.min_age < b.created <= now}
     return [reason for reason, true in holds.items() if true]
 

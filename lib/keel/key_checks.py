@@ -1,7 +1,8 @@
 """What doctor looks at of the keys and folders of backups, where there are stores for them: better by day than at night, after the work."""
+from pathlib import Path
 from typing import Any
 
-from keel import age_keys, checks, folder_owner, keyring, recover, signed, stores
+from keel import age_keys, checks, expected, folder_owner, keyring, recover, signed, stores
 from keel.checks import Check, ok
 from keel.settings import Settings
 from keel.stop import Stop
@@ -10,7 +11,7 @@ from keel.store_file import Folder
 
 def everything(s: Settings) -> list[Check]:
     """Who signs here and for what, who can open, who can delete; nothing where there are no stores."""
-    return [signer(s), recipients(s), *folders(s)] if s["KEEL_BACKUP_STORES"] else []
+    return [signer(s), *identity(s), recipients(s), *folders(s)] if s["KEEL_BACKUP_STORES"] else []
 
 
 def only_restores(s: Settings) -> bool:
@@ -35,7 +36,7 @@ def memory(s: Settings, facts: dict[str, Any]) -> list[Check]:
 
 def signer(s: Settings) -> Check:
     """The key of this host: there, listed, and in a role that some target of the night can use."""
-    path, opens, restores = s.path("KEEL_BACKUP_SIGN_KEY"), s.path("KEEL_BACKUP_IDENTITY").exists(), only_restores(s)
+    path, restores = s.path("KEEL_BACKUP_SIGN_KEY"), only_restores(s)
     try:
         key, listed = signed.load_key(path), signed.trusted(s.path("KEEL_BACKUP_SIGNERS"))
         signed.able(path, key, listed, signed.VERIFY if restores else signed.BACKUP)
@@ -43,8 +44,26 @@ def signer(s: Settings) -> Check:
             recover.identities(s)
     except Stop as e:
         return _bad("signer", e)
-    both = opens and signed.VERIFY in listed[signed.public(key)].roles
+    both = signed.VERIFY in listed[signed.public(key)].roles and [c.verdict for c in identity(s)] == ["ok"]
     return ok("signer", f"{path}: enough for make {'restore-verify' if restores else 'backup' if both else 'backup-only'}")
+
+
+def identity(s: Settings) -> list[Check]:
+    """Whether this host could restore what it makes, where it has an identity; nothing where it has none, as a server that only makes
+    backups. On a host that only restores `signer` looks at it."""
+    path = s.path("KEEL_BACKUP_IDENTITY")
+    if only_restores(s) or not _there(path):
+        return []
+    try:
+        found = len(recover.identities(s))
+    except Stop as e:
+        return [_bad("identity", e)]
+    try:
+        if recipients(s).verdict != "bad":
+            expected.opens_what_it_makes(s)
+    except Stop as e:  # make backup-only would do
+        return [Check("identity", "warn", e.message, e.hint)]
+    return [ok("identity", f"{path}: {found} to open backups with")]
 
 
 def recipients(s: Settings) -> Check:
@@ -69,6 +88,17 @@ def folders(s: Settings) -> list[Check]:
     except Stop as e:
         found += [_bad("stores", Stop(fault, e.code, e.hint)) for fault in e.message.split("\n")]
     return found
+
+
+def _there(path: Path) -> bool:
+    """Whether anything lies there; also where that cannot be seen, for then whoever reads it says why not."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _bad(check: str, e: Stop) -> Check:

@@ -57,7 +57,7 @@ class Manifest:
     tool: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     lock_until: str = ""
-    previous: str = ""
+    previous: str = ""  # always so: hosts that read this format want the field
     held: str = ""
     format: int = FORMAT
     digest: str = field(default="", compare=False)

@@ -84,6 +84,8 @@ class Plan:
         tls = None
         if at.scheme == "https":
             tls = ssl.create_default_context(cafile=self.cafile or None)
+            # Python up to 3.11.3 (Debian 12) would take a connection that was cut for one that was ended.
+            tls.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
             if self.insecure:
                 tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
             if alpn:

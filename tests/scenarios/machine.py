@@ -85,6 +85,17 @@ def _session(pid: int) -> int:
     return 0 if state in "ZX" else int(session)
 
 
+def top(container: str) -> list[tuple[int, str]]:
+    """The processes of a container, by its whole id: their pids on this machine, and their words. The engine's own `top` would call ps,
+    which a bare machine has not."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            if container in (folder / "cgroup").read_text():
+                found.append((int(folder.name), (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()))
+    return found
+
+
 def until(what: Callable[[], Any], seconds: float = 30, every: float = 0.02) -> Any:
     """What it answers, once that is true."""
     end = time.monotonic() + seconds

@@ -14,12 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from docker.errors import APIError
 from faulty import Fault, Proxy
 from s3server import Server
 
 from keel import signed
-from scenarios.machine import Result, Running, until
+from scenarios.machine import Result, Running, top, until
 from scenarios.platform import Platform
 from scenarios.test_backup_night import PIPE, Night
 
@@ -145,11 +144,8 @@ class Run:
     def inside(self, program: str, role: str = "tools") -> list[int]:
         """A program in a container, by its number on this host."""
         labels = [f"keel.env={self.night.platform.name}", f"keel.role={role}"]
-        found = []
-        for c in self.night.platform.docker.containers.list(ignore_removed=True, filters={"label": labels}):
-            with contextlib.suppress(APIError):  # it has just ended
-                found += [int(pid) for pid, args in c.top(ps_args="-eo pid,args")["Processes"] or () if args.startswith(program)]
-        return found
+        found = self.night.platform.docker.containers.list(ignore_removed=True, filters={"label": labels})
+        return [pid for c in found for pid, args in top(c.id) if args.startswith(program)]
 
     def held(self) -> bool:
         return any(action != "pass" for _, _, action in self.proxy.seen)

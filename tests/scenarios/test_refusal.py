@@ -10,7 +10,7 @@ import pytest
 
 from keel.traffic import digests
 from scenarios import images
-from scenarios.machine import Result, until
+from scenarios.machine import Result, top, until
 from scenarios.platform import Platform
 
 pytestmark = pytest.mark.timeout(180)
@@ -184,5 +184,4 @@ def test_control_an_unchecked_file_is_seen(platform: Platform) -> None:
 
 def pids_of(platform: Platform, title: str) -> list[int]:
     """The pids, on this machine, of the proxy's processes of a title."""
-    table = platform.service("proxy").top(ps_args="-eo pid,args")
-    return [int(pid) for pid, args, *_ in table["Processes"] if title in args and "tini" not in args and "docker-init" not in args]
+    return [pid for pid, args in top(platform.service("proxy").id) if title in args and "tini" not in args and "docker-init" not in args]

@@ -35,7 +35,7 @@ def a_backup(draw: st.DrawFn, ident: str = "") -> Backup:
         ident, NOW - draw(st.sampled_from([0, 1, 2, 3, 8, 9, 30, 33, 59, 60, 61, 62, 100, 364, 365, 400])) * DAY
         - draw(st.integers(-60, 1440)) * timedelta(minutes=1),
         draw(st.sampled_from(["7001", "7001", "7002"])), draw(st.sampled_from(["pg", "pg", "files"])), "production", good=not draw(rarely),
-        verified=draw(st.booleans()), pinned=draw(rarely), locked_until=NOW + draw(st.sampled_from([-DAY, DAY])) if draw(rarely) else None,
+        verified=draw(st.booleans()), locked_until=NOW + draw(st.sampled_from([-DAY, DAY])) if draw(rarely) else None,
         held="too small" if draw(rarely) else "", complete=not draw(rarely))
 
 
@@ -257,7 +257,7 @@ def test_the_first_of_a_period_stays_and_the_week_at_new_year_is_one() -> None:
 
 
 @pytest.mark.parametrize(("more", "reason"), [
-    ({"pinned": True}, "pinned"), ({"held": "a tenth of its predecessors"}, "held: a tenth of its predecessors"),
+    ({"held": "a tenth of its predecessors"}, "held: a tenth of its predecessors"),
     ({"locked_until": NOW + DAY}, "locked until 2026-03-03T04:00:00Z"), ({"created": NOW + DAY}, "dated in the future"),
     ({"created": NOW - 47 * HOUR}, "younger than 48 h"), ({"good": False}, "found bad, for a person to look into for 30 days"),
 ])

@@ -3,9 +3,18 @@ import os
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization as form
 
-from keel import age_crypt, key_checks, keyring, schema, settings
+from keel import age_crypt, key_checks, keyring, schema, settings, signed
 from keel.settings import Settings
+
+PEM = signed.new_key()[0]
+
+
+def sealed_key() -> str:
+    """A signing key behind a passphrase."""
+    key = form.load_pem_private_key(PEM.encode(), None)
+    return key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.BestAvailableEncryption(b"x")).decode()
 
 
 def host(folder: Path, stores: str = "file:///backups") -> Settings:
@@ -51,6 +60,73 @@ def test_a_host_that_only_restores_is_known_by_the_role_of_its_key(roles: list[s
     assert key_checks.only_restores(host(tmp_path)) == only and not key_checks.only_restores(host(tmp_path, ""))
     (tmp_path / "state" / "production" / "proxy").mkdir(parents=True)
     assert not key_checks.only_restores(host(tmp_path)), "a proxy was started here: a wrong role must not hide its ports"
+
+
+def opening(folder: Path, text: str = "") -> tuple[dict[str, tuple[str, str, str]], str]:
+    """What is said on a host whose key may sign anything, with this in the file of its identity; and where that file is."""
+    keyring.new_signer(folder / "SIGN_KEY", folder / "SIGNERS", "db1")
+    own, public = age_crypt.new_identity()
+    (folder / "RECIPIENTS").write_text(f"{public}\n{age_crypt.new_identity()[1]}\n")
+    (folder / "IDENTITY").write_text(text or f"{own}\n")
+    (folder / "IDENTITY").chmod(0o600)
+    return found(host(folder)), str(folder / "IDENTITY")
+
+
+def test_an_identity_that_opens_what_is_made_here(tmp_path: Path) -> None:
+    said, path = opening(tmp_path)
+    assert said["identity"] == ("ok", f"{path}: 1 to open backups with", "")
+    assert said["signer"][1].endswith("enough for make backup")
+
+
+@pytest.mark.parametrize(("text", "words", "hint"), [
+    ("nonsense\n", "line 1 is no key", "docs/keys.md"), ("# nothing\n", "there is no key in it", "backup-keys make identity"),
+    (f"{age_crypt.new_identity()[1]}\n", "it is a recipient; here belongs the secret key", "docs/keys.md"),
+    ("-----BEGIN AGE ENCRYPTED FILE-----\n", "is itself encrypted", "unseal it"),
+    ("age-encryption.org/v1\n", "is itself encrypted", "unseal it")], ids=["no key", "empty", "public", "armoured", "encrypted"])
+def test_an_identity_that_is_none(text: str, words: str, hint: str, tmp_path: Path) -> None:
+    said, path = opening(tmp_path, text)
+    verdict, what, then = said["identity"]
+    assert verdict == "bad" and what.startswith(path) and words in what and hint in then
+    assert said["signer"][0] == "ok" and said["signer"][1].endswith("enough for make backup-only")
+
+
+def test_an_identity_that_others_can_read(tmp_path: Path) -> None:
+    _, path = opening(tmp_path)
+    (tmp_path / "IDENTITY").chmod(0o640)
+    said = found(host(tmp_path))
+    assert said["identity"] == ("bad", f"{path} has mode 0640, so others can read it", f"chmod 600 {path}")
+    assert said["signer"][1].endswith("enough for make backup-only")
+
+
+def test_an_identity_that_cannot_be_read_at_all(tmp_path: Path) -> None:
+    opening(tmp_path)
+    (tmp_path / "IDENTITY").unlink()
+    (tmp_path / "IDENTITY").symlink_to(tmp_path / "nowhere")
+    assert found(host(tmp_path))["identity"][:2] == ("bad", f"{tmp_path}/IDENTITY: no such file or directory")
+    (tmp_path / "IDENTITY").unlink()
+    (tmp_path / "IDENTITY").mkdir(mode=0o700)
+    assert found(host(tmp_path))["identity"][:2] == ("bad", f"{tmp_path}/IDENTITY: is a directory")
+
+
+def test_an_identity_to_which_nothing_is_sealed_any_more(tmp_path: Path) -> None:
+    said, path = opening(tmp_path, f"{age_crypt.new_identity()[0]}\n")
+    verdict, what, hint = said["identity"]
+    assert verdict == "warn" and what.startswith(f"no identity of {path} is of a recipient in ") and "make backup-only" in hint
+    assert said["signer"][1].endswith("enough for make backup-only")
+
+
+@pytest.mark.parametrize(("text", "mode", "words", "hint"), [
+    ("", 0o600, "is no private key in PEM", "backup-keys make signer"),
+    ("nonsense\n", 0o600, "is no private key in PEM", "backup-keys make signer"),
+    (PEM, 0o640, "has mode 0640, so others can read it", "chmod 600 "),
+    (sealed_key(), 0o600, "is no private key in PEM without a passphrase", "backup-keys make signer"),
+    (PEM, 0o600, "is no key of KEEL_BACKUP_SIGNERS", "backup-keys list")], ids=["empty", "no key", "open", "encrypted", "unlisted"])
+def test_a_signing_key_that_is_none(text: str, mode: int, words: str, hint: str, tmp_path: Path) -> None:
+    opening(tmp_path)
+    (tmp_path / "SIGN_KEY").write_text(text)
+    (tmp_path / "SIGN_KEY").chmod(mode)
+    verdict, said, then = found(host(tmp_path))["signer"]
+    assert verdict == "bad" and said.startswith(f"{tmp_path}/SIGN_KEY: {words}") and hint in then
 
 
 def test_a_key_that_no_list_has_is_bad(tmp_path: Path) -> None:
