@@ -136,14 +136,13 @@ refused() {
   grep -v 'ROLE "Odd' roles | grep -v '"Odd' >fewer
   refused "$(forge "$GOOD" "$(id 7100)" globals.sql=@fewer)" 'Odd'
   rm roles fewer
-  bad=$(forge "$GOOD" "$(id 7000)" 'facts.rows={"shop.customers": 501, "shop.gone": 3}' 'facts.extensions.hstore="0.1"' \
-    'facts.database.collation_version="1.0"' facts.large_objects=4 'facts.sequences={"shop.gone_seq": 1}' 'facts.roles=["nobody"]' \
+  bad=$(forge "$GOOD" "$(id 7000)" 'facts.rows={"shop.customers": 501, "shop.gone": 3}' 'facts.extensions.nowhere="0.1"' \
+    facts.large_objects=4 'facts.sequences={"shop.gone_seq": 1}' 'facts.roles=["nobody"]' \
     'facts.not_validated=[]' 'facts.schema_sha256="0"' 'facts.database.ctype="POSIX"')
   refused "$bad" "shop.customers: 500 rows, 501 wanted"
   has "shop.gone is not there; it had 3 rows" "$stderr"
   has "shop.orders_new is there and was not when the backup was made" "$stderr"
-  has "extension hstore: version '1." "$stderr"
-  has "collation of the database: version " "$stderr"
+  has "extension nowhere is not there" "$stderr"
   has "3 large objects, 4 wanted" "$stderr"
   has "sequence shop.gone_seq is not there" "$stderr"
   has "role nobody is not there" "$stderr"
@@ -323,6 +322,20 @@ refused() {
   mv first.recipients backup/recipients
   exits 0
   is stdout "$output" "$new"$'\n'"$GOOD"
+}
+
+@test "restore-verify: an image with other versions of extensions and collations: said, the backup is good" {
+  local old
+  cleared
+  old=$(forge "$GOOD" "$(id 8000000)" 'facts.extensions.hstore="0.1"' 'facts.database.collation_version="1.0"' \
+    'facts.collations={"shop.german": "1.0"}')
+  keel restore-verify "$old"
+  exits 0
+  is stdout "$output" "$old"
+  has "$old: extension hstore: version '1." "$stderr"
+  has "$old: collation of the database: version " "$stderr"
+  has "$old: collation shop.german: version " "$stderr"
+  is verdict "$(verdict "$old" | jq -r '[.ok, .level, (.findings | length)] | tostring')" "[true,5,0]"
 }
 
 @test "restore-verify: of an older major version: restored into today's image, as it would be; its versions are said and no fault" {

@@ -128,15 +128,12 @@ class Trial:
             with self.phase("checks"):
                 there = pg.look(session)
                 there["roles"] = [r for r in there["roles"] if r != self.server.user]
-                versions = pg_compare.versions(m.facts, there)
                 wrong = [*pg_compare.findings(m.facts, there), *self.sequences(session), *self.schema()]
-                if self.server.newer:  # brings newer ones along
-                    wrong = [w for w in wrong if w not in versions]
                 self.checked.aside += self.late() if newest else []
                 if not any(there["rows"].values()):
                     wrong += self.emptied()
         self.checked.findings += wrong
-        for note in [*pg_compare.notes(m.facts, there), *(versions if self.server.newer else [])]:
+        for note in pg_compare.notes(m.facts, there):
             cli.say(f"{m.id}: {note}")
         cli.say(f"{m.id}: {len(there['rows'])} tables with {sum(there['rows'].values())} rows compared in "
                 f"{spent(self.checked.seconds['analyze'] + self.checked.seconds['checks'])}")

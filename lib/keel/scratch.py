@@ -35,12 +35,11 @@ exec postgres "$@" """
 
 @dataclass(frozen=True)
 class Scratch:
-    """A container in which the server answers; `user` is a superuser of our own, whom no dump knows; `newer`: than the backup's server, by
-    a major version; `lacking`: what that one preloaded and this one does not."""
+    """A container in which the server answers; `user` is a superuser of our own, whom no dump knows; `lacking`: what the backup's server
+    preloaded and this one does not."""
 
     box: str
     user: str
-    newer: bool = False
     lacking: tuple[str, ...] = ()
 
 
@@ -87,7 +86,7 @@ def server(settings: Settings, facts: dict[str, Any], folder: Path) -> Iterator[
     try:
         if user != first:
             _psql(box, f'CREATE ROLE "{user}" SUPERUSER LOGIN', first)
-        yield Scratch(box, user, ours > theirs, tuple(lacking))
+        yield Scratch(box, user, tuple(lacking))
     except Stop as e:
         if e.code == UNAVAILABLE:
             fed(box)
