@@ -187,6 +187,39 @@ refused() {
   sql "DROP DATABASE fickle"
 }
 
+@test "restore-verify: what PostgreSQL writes otherwise once loaded, a sequence behind its table already: good; a lost constraint: bad" {
+  local good less bad words="('a', 'it''s')"
+  cleared
+  sql "CREATE DATABASE worded"
+  sql worded "CREATE TABLE t (id serial PRIMARY KEY, i int CONSTRAINT over CHECK (i > 0), kind varchar(9) CHECK (kind IN $words),
+      other varchar CHECK (other NOT IN $words), is_a text GENERATED ALWAYS AS (CASE WHEN kind IN $words THEN 'x' END) STORED);
+    CREATE INDEX ON t (i) WHERE kind IN $words; CREATE VIEW v AS SELECT * FROM t WHERE kind IN $words;
+    CREATE MATERIALIZED VIEW m AS SELECT i FROM t WHERE kind IN $words; CREATE POLICY p ON t USING (kind IN $words);
+    CREATE STATISTICS s ON (kind IN $words), i FROM t; CREATE DOMAIN d AS varchar CHECK (VALUE IN $words);
+    CREATE TABLE never (id serial); INSERT INTO never VALUES (7);
+    INSERT INTO t (kind, i) SELECT 'a', 1 + i FROM generate_series(1, 100) i"
+  is sequence "$(sql worded "SELECT setval('t_id_seq', 50)")" 50
+  good=$(PGDATABASE=worded bin/pg-backup -q)
+  keel restore-verify "$good"
+  exits 0
+  is stdout "$output" "$good"
+  has "$good: 7 definitions are written otherwise since they were loaded, and mean the same" "$stderr"
+  has "$good: sequence public.t_id_seq is at 50, public.t has 100, as when it was backed up" "$stderr"
+  has "$good: sequence public.never_id_seq is at 0, public.never has 7, as when it was backed up" "$stderr"
+  is verdict "$(verdict "$good" | jq -r '[.ok, .level, (.findings | length)] | tostring')" "[true,5,0]"
+  # a dump that lacks a constraint which the living schema had, and one that has it
+  sql worded "ALTER TABLE t DROP CONSTRAINT over"
+  less=$(PGDATABASE=worded bin/pg-backup -q)
+  bin/restore -q "$less" --object database.dump --output dump
+  bad=$(forge "$good" "$(id 7200)" database.dump=@dump)
+  refused "$bad" "the schema is not the one that was backed up"
+  rm dump
+  # a sequence that fell behind since
+  bad=$(forge "$good" "$(id 7100)" 'facts.sequences={"public.t_id_seq": 100, "public.never_id_seq": null}')
+  refused "$bad" "sequence public.t_id_seq is at 50, public.t has 100"
+  sql "DROP DATABASE worded"
+}
+
 @test "restore-verify: the newest event must be near the backup's time; the data itself is not called bad" {
   local stale
   cleared

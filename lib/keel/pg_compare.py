@@ -17,16 +17,16 @@ def findings(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     for key, what in SAME.items():
         if wanted["database"][key] != found["database"][key]:
             said.append(f"the database has the {what} {found['database'][key]!r}, not {wanted['database'][key]!r}")
-    said += _some([f"{what} {name} is not there" for what in VERSIONS for name in wanted[f"{what}s"] if name not in found[f"{what}s"]])
-    said += _some([f"sequence {name} is not there" for name in wanted["sequences"] if name not in found["sequences"]])
-    said += _some([f"sequence {name} was never used" for name, value in wanted["sequences"].items()
+    said += some([f"{what} {name} is not there" for what in VERSIONS for name in wanted[f"{what}s"] if name not in found[f"{what}s"]])
+    said += some([f"sequence {name} is not there" for name in wanted["sequences"] if name not in found["sequences"]])
+    said += some([f"sequence {name} was never used" for name, value in wanted["sequences"].items()
                    if value is not None and found["sequences"].get(name, value) is None])
     if wanted["large_objects"] != found["large_objects"]:
         said.append(f"{found['large_objects']} large objects, {wanted['large_objects']} wanted")
     said += _differ("constraint not validated", wanted["not_validated"], found["not_validated"])
     # An index that was invalid is not dumped at all.
-    said += _some([f"index {name} is invalid" for name in found["invalid_indexes"] if name not in wanted["invalid_indexes"]])
-    return said + _some([f"role {name} is not there" for name in sorted(set(wanted["roles"]) - set(found["roles"]))])
+    said += some([f"index {name} is invalid" for name in found["invalid_indexes"] if name not in wanted["invalid_indexes"]])
+    return said + some([f"role {name} is not there" for name in sorted(set(wanted["roles"]) - set(found["roles"]))])
 
 
 def versions(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
@@ -35,7 +35,7 @@ def versions(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     of_all = {"collation of the database": (wanted["database"]["collation_version"], found["database"]["collation_version"])}
     of_all |= {f"{what} {name}": (version, found[f"{what}s"].get(name, version))
                for what in VERSIONS for name, version in wanted[f"{what}s"].items()}
-    return _some([f"{what}: version {there!r} here, {version!r} where it was backed up" for what, (version, there) in of_all.items()
+    return some([f"{what}: version {there!r} here, {version!r} where it was backed up" for what, (version, there) in of_all.items()
                   if there != version])
 
 
@@ -50,7 +50,7 @@ def rows(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     gone = [f"{name} is not there; it had {count} rows" for name, count in counts.items() if name not in there]
     gone += [f"{name} is not there" for name in wanted.get("uncounted", ()) if name not in uncounted and name not in there]
     more = [f"{name} is there and was not when the backup was made" for name in there if name not in known]
-    return _some([f"{name}: {there[name]} rows, {count} wanted" for name, count in counts.items() if there.get(name, count) != count]
+    return some([f"{name}: {there[name]} rows, {count} wanted" for name, count in counts.items() if there.get(name, count) != count]
                  + gone + more)
 
 
@@ -73,8 +73,9 @@ def notes(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
 
 
 def _differ(what: str, wanted: Collection[str], found: Collection[str]) -> list[str]:
-    return _some([f"{what}: {name} {'too' if name in found else 'no more'}" for name in sorted(set(wanted) ^ set(found))])
+    return some([f"{what}: {name} {'too' if name in found else 'no more'}" for name in sorted(set(wanted) ^ set(found))])
 
 
-def _some(said: list[str]) -> list[str]:
+def some(said: list[str]) -> list[str]:
+    """The first of what is said, and how many more there are."""
     return said[:MOST] + ([f"and {len(said) - MOST} more like it"] if len(said) > MOST else [])
