@@ -415,6 +415,37 @@ refused() {
   sql "DROP DATABASE hungry"
 }
 
+# short SQL: a backup of a database with a check that does this, but not in the living server.
+short() {
+  sql "CREATE DATABASE short"
+  sql short "CREATE FUNCTION f(i int) RETURNS bool LANGUAGE plpgsql AS \$\$ BEGIN
+      IF current_setting('listen_addresses') = '' THEN $1; END IF; RETURN true; END \$\$;
+    CREATE TABLE t (i int CHECK (f(i))); INSERT INTO t VALUES (1)"
+  PGDATABASE=short bin/pg-backup -q
+  sql "DROP DATABASE short"
+}
+
+@test "restore-verify: a scratch server that lacks disk, locks or what else it needs: exit 69, no verdict; only its data makes it bad" {
+  local what bad
+  local -A lacking=(
+    ["could not .*: No space left on device"]="EXECUTE format('COPY (SELECT 1) TO %L', '/dev/full')"
+    ["out of shared memory"]="PERFORM pg_advisory_xact_lock(g) FROM generate_series(1, 1000000) g"
+    ["temporary file size exceeds temp_file_limit \(64kB\)"]="PERFORM set_config('temp_file_limit', '64', true),
+      set_config('work_mem', '64', true); PERFORM count(DISTINCT g) FROM generate_series(1, 100000) g")
+  cleared
+  for what in "${!lacking[@]}"; do
+    bad=$(short "${lacking[$what]}")
+    keel restore-verify "$bad"
+    exits 69
+    is stdout "$output" ""
+    grep -qE "error: the scratch PostgreSQL lacks something: $what" <<<"$stderr"
+    has "the backup may be well" "$stderr"
+    [ ! -e "disk/$KEEL_ENV/verdicts/$bad" ]
+    is left "$(left_over)" ""
+  done
+  refused "$(short "RAISE EXCEPTION 'No space left on device'")" "No space left on device"
+}
+
 # preloaded TEXT: the environment's PostgreSQL, started again with these shared_preload_libraries.
 preloaded() {
   sql "ALTER SYSTEM SET shared_preload_libraries = $1"

@@ -53,7 +53,8 @@ def verify(settings: Settings, found: Found, folder: Path, level: int = 5) -> Ch
         return checked
     with ExitStack() as stack:
         with phase("start"):
-            server = stack.enter_context(scratch.server(settings, found.manifest.facts["server"], folder))
+            facts = found.manifest.facts
+            server = stack.enter_context(scratch.server(settings, facts["server"], folder, len(facts["rows"]) + len(facts["sequences"])))
         trial = Trial(settings, found, folder, server, checked, phase)
         trial.restore()
         if level > 3 and not checked.findings:
