@@ -368,13 +368,15 @@ backup-keys: error: ${IDS[2]}: NO KNOWN IDENTITY OPENS IT: it is sealed to $ALIE
   set_env KEEL_BACKUP_STORES="$STORE file://$BATS_TEST_TMPDIR/second"
   keel backup-keys needed --json
   exits 65
-  is counts "$(jq -rs 'map(.backups | tostring) | join(" ")' <<<"$output") $(jq -r 'select(.backups > 0).last' <<<"$output")" "0 2 $A"
+  # what could not be read may be sealed to either
+  is counts "$(jq -rs 'map("\(.backups) \(.last)") | join("|")' <<<"$output")" "null |null $A"
   has "error: $STORE: development/manifests/$SPOILED: its signature does not verify" "$stderr"
   hasnt "$B" "$stderr"
   AWS_ACCESS_KEY_ID=a AWS_SECRET_ACCESS_KEY=hunter2 KEEL_S3_ATTEMPTS=1 \
     KEEL_BACKUP_STORES="s3://bucket/p?endpoint=http://127.0.0.1:9 file://$BATS_TEST_TMPDIR/second" keel backup-keys needed
   exits 69
-  has "opens 2" "$output"
+  has "opens 2 or more, the last $A" "$output"
+  has "opens none that was read" "$output"
   hasnt hunter2 "$output$stderr"
 }
 

@@ -140,9 +140,10 @@ $KEEL_ENV/objects/$output/dump.rdb.zst.age"
   is "left behind" "$(left_behind)" ""
 }
 
-# copying: a restore into Redis that takes a while, and has begun to copy; its pid is $!.
+# copying [COMMAND…]: a restore into Redis that takes a while, and has begun to copy; its pid is $!. COMMAND is done after the backup.
 copying() {
   A=$(made --new-set)
+  [ $# -eq 0 ] || cli "$@" >/dev/null
   cli config set key-load-delay 1000 >/dev/null
   .venv/bin/python "$CHECKOUT/tests/bring_back.py" restore "$A" redis "$KEEL_ENV" >out 2>err 3>&- &
   until [ "$(cli role | head -n 1)" = slave ]; do kill -0 $!; done
@@ -163,6 +164,40 @@ ended() {
   ended 143
   own_master
   is "left behind" "$(left_behind)" ""
+}
+
+# loading: a restore like that, which has come to where Redis loads what it copied, and refuses most commands.
+loading() {
+  cli config set loading-process-events-interval-bytes 1024 >/dev/null # by default it answers nobody before it has read 2 MiB
+  copying set later 1 # it has gone on since: what is no further than the dump copies nothing
+  until cli info persistence >seen && grep -q '^loading:1' seen; do kill -0 $!; done
+}
+
+@test "redis-backup: a restore that is terminated while Redis loads waits for that and leaves it its own master" {
+  cli eval "for i = 1, 20000 do redis.call('SET', 'copied:' .. i, i) end" 0
+  loading
+  kill $!
+  cli config set key-load-delay 100 >/dev/null
+  ended 143
+  has "redis loads what it has copied: it is its own master again once it has done so" "$(cat err)"
+  own_master
+  is "left behind" "$(left_behind)" ""
+}
+
+@test "redis-backup: what a restore that was killed left while Redis loads, the next one mends" {
+  cli eval "for i = 1, 20000 do redis.call('SET', 'copied:' .. i, i) end" 0
+  before=$(lua digest)
+  loading
+  kill -9 $!
+  wait $! || true
+  cli config set key-load-delay 100 >/dev/null
+  is loading "$(cli info persistence | grep -c '^loading:1')" 1
+  bring_back restore "$A" redis "$KEEL_ENV"
+  cli config set key-load-delay 0 >/dev/null
+  exits 0
+  has "redis is a replica, as a restore that was killed leaves it: it is its own master again" "$stderr"
+  is digest "$(lua digest)" "$before"
+  own_master
 }
 
 @test "redis-backup: restore --to redis asks for the environment's name where Redis holds something; restore-verify passes it on" {
@@ -214,11 +249,16 @@ ended() {
   kill -9 $!
   ended 137
   is role "$(cli role | head -n 1)" slave
+  keel doctor --json
+  is doctor "$(jq -r 'select(.check == "redis") | "\(.verdict) \(.said)"' <<<"$output")" \
+    "bad is a replica, as a restore that was killed leaves it: it takes no writes, and may hold other keys"
   bring_back restore "$A" redis "$KEEL_ENV"
   exits 0
   has "redis is a replica, as a restore that was killed leaves it: it is its own master again" "$stderr"
   is digest "$(lua digest)" "$before"
   own_master
+  keel doctor --json
+  is doctor "$(jq -r 'select(.check == "redis").verdict' <<<"$output")" ""
   is "left behind" "$(left_behind)" ""
 }
 

@@ -136,14 +136,13 @@ refused() {
   grep -v 'ROLE "Odd' roles | grep -v '"Odd' >fewer
   refused "$(forge "$GOOD" "$(id 7100)" globals.sql=@fewer)" 'Odd'
   rm roles fewer
-  bad=$(forge "$GOOD" "$(id 7000)" 'facts.rows={"shop.customers": 501, "shop.gone": 3}' 'facts.extensions.hstore="0.1"' \
-    'facts.database.collation_version="1.0"' facts.large_objects=4 'facts.sequences={"shop.gone_seq": 1}' 'facts.roles=["nobody"]' \
+  bad=$(forge "$GOOD" "$(id 7000)" 'facts.rows={"shop.customers": 501, "shop.gone": 3}' 'facts.extensions.nowhere="0.1"' \
+    facts.large_objects=4 'facts.sequences={"shop.gone_seq": 1}' 'facts.roles=["nobody"]' \
     'facts.not_validated=[]' 'facts.schema_sha256="0"' 'facts.database.ctype="POSIX"')
   refused "$bad" "shop.customers: 500 rows, 501 wanted"
   has "shop.gone is not there; it had 3 rows" "$stderr"
   has "shop.orders_new is there and was not when the backup was made" "$stderr"
-  has "extension hstore: version '1." "$stderr"
-  has "collation of the database: version " "$stderr"
+  has "extension nowhere is not there" "$stderr"
   has "3 large objects, 4 wanted" "$stderr"
   has "sequence shop.gone_seq is not there" "$stderr"
   has "role nobody is not there" "$stderr"
@@ -186,6 +185,39 @@ refused() {
   exits 0
   refused "$bad" "lacks matching index tuple"
   sql "DROP DATABASE fickle"
+}
+
+@test "restore-verify: what PostgreSQL writes otherwise once loaded, a sequence behind its table already: good; a lost constraint: bad" {
+  local good less bad words="('a', 'it''s')"
+  cleared
+  sql "CREATE DATABASE worded"
+  sql worded "CREATE TABLE t (id serial PRIMARY KEY, i int CONSTRAINT over CHECK (i > 0), kind varchar(9) CHECK (kind IN $words),
+      other varchar CHECK (other NOT IN $words), is_a text GENERATED ALWAYS AS (CASE WHEN kind IN $words THEN 'x' END) STORED);
+    CREATE INDEX ON t (i) WHERE kind IN $words; CREATE VIEW v AS SELECT * FROM t WHERE kind IN $words;
+    CREATE MATERIALIZED VIEW m AS SELECT i FROM t WHERE kind IN $words; CREATE POLICY p ON t USING (kind IN $words);
+    CREATE STATISTICS s ON (kind IN $words), i FROM t; CREATE DOMAIN d AS varchar CHECK (VALUE IN $words);
+    CREATE TABLE never (id serial); INSERT INTO never VALUES (7);
+    INSERT INTO t (kind, i) SELECT 'a', 1 + i FROM generate_series(1, 100) i"
+  is sequence "$(sql worded "SELECT setval('t_id_seq', 50)")" 50
+  good=$(PGDATABASE=worded bin/pg-backup -q)
+  keel restore-verify "$good"
+  exits 0
+  is stdout "$output" "$good"
+  has "$good: 7 definitions are written otherwise since they were loaded, and mean the same" "$stderr"
+  has "$good: sequence public.t_id_seq is at 50, public.t has 100, as when it was backed up" "$stderr"
+  has "$good: sequence public.never_id_seq is at 0, public.never has 7, as when it was backed up" "$stderr"
+  is verdict "$(verdict "$good" | jq -r '[.ok, .level, (.findings | length)] | tostring')" "[true,5,0]"
+  # a dump that lacks a constraint which the living schema had, and one that has it
+  sql worded "ALTER TABLE t DROP CONSTRAINT over"
+  less=$(PGDATABASE=worded bin/pg-backup -q)
+  bin/restore -q "$less" --object database.dump --output dump
+  bad=$(forge "$good" "$(id 7200)" database.dump=@dump)
+  refused "$bad" "the schema is not the one that was backed up"
+  rm dump
+  # a sequence that fell behind since
+  bad=$(forge "$good" "$(id 7100)" 'facts.sequences={"public.t_id_seq": 100, "public.never_id_seq": null}')
+  refused "$bad" "sequence public.t_id_seq is at 50, public.t has 100"
+  sql "DROP DATABASE worded"
 }
 
 @test "restore-verify: the newest event must be near the backup's time; the data itself is not called bad" {
@@ -325,6 +357,20 @@ refused() {
   is stdout "$output" "$new"$'\n'"$GOOD"
 }
 
+@test "restore-verify: an image with other versions of extensions and collations: said, the backup is good" {
+  local old
+  cleared
+  old=$(forge "$GOOD" "$(id 8000000)" 'facts.extensions.hstore="0.1"' 'facts.database.collation_version="1.0"' \
+    'facts.collations={"shop.german": "1.0"}')
+  keel restore-verify "$old"
+  exits 0
+  is stdout "$output" "$old"
+  has "$old: extension hstore: version '1." "$stderr"
+  has "$old: collation of the database: version " "$stderr"
+  has "$old: collation shop.german: version " "$stderr"
+  is verdict "$(verdict "$old" | jq -r '[.ok, .level, (.findings | length)] | tostring')" "[true,5,0]"
+}
+
 @test "restore-verify: of an older major version: restored into today's image, as it would be; its versions are said and no fault" {
   local old
   cleared
@@ -367,6 +413,37 @@ refused() {
   keel restore-verify "$hungry"
   exits 0
   sql "DROP DATABASE hungry"
+}
+
+# short SQL: a backup of a database with a check that does this, but not in the living server.
+short() {
+  sql "CREATE DATABASE short"
+  sql short "CREATE FUNCTION f(i int) RETURNS bool LANGUAGE plpgsql AS \$\$ BEGIN
+      IF current_setting('listen_addresses') = '' THEN $1; END IF; RETURN true; END \$\$;
+    CREATE TABLE t (i int CHECK (f(i))); INSERT INTO t VALUES (1)"
+  PGDATABASE=short bin/pg-backup -q
+  sql "DROP DATABASE short"
+}
+
+@test "restore-verify: a scratch server that lacks disk, locks or what else it needs: exit 69, no verdict; only its data makes it bad" {
+  local what bad
+  local -A lacking=(
+    ["could not .*: No space left on device"]="EXECUTE format('COPY (SELECT 1) TO %L', '/dev/full')"
+    ["out of shared memory"]="PERFORM pg_advisory_xact_lock(g) FROM generate_series(1, 1000000) g"
+    ["temporary file size exceeds temp_file_limit \(64kB\)"]="PERFORM set_config('temp_file_limit', '64', true),
+      set_config('work_mem', '64', true); PERFORM count(DISTINCT g) FROM generate_series(1, 100000) g")
+  cleared
+  for what in "${!lacking[@]}"; do
+    bad=$(short "${lacking[$what]}")
+    keel restore-verify "$bad"
+    exits 69
+    is stdout "$output" ""
+    grep -qE "error: the scratch PostgreSQL lacks something: $what" <<<"$stderr"
+    has "the backup may be well" "$stderr"
+    [ ! -e "disk/$KEEL_ENV/verdicts/$bad" ]
+    is left "$(left_over)" ""
+  done
+  refused "$(short "RAISE EXCEPTION 'No space left on device'")" "No space left on device"
 }
 
 # preloaded TEXT: the environment's PostgreSQL, started again with these shared_preload_libraries.

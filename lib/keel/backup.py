@@ -63,13 +63,14 @@ class Making:
         return self.parts[-1]
 
     def finish(self, facts: Mapping[str, Any]) -> Manifest:
-        """Write the manifest into every store that has all objects: from then on the backup exists. Raises Stop 69 when none is left."""
+        """Write the manifest into every store that has all objects: from then on the backup exists. Raises Stop 69 when none is left,
+        65 when it is more than can be read."""
         now = datetime.now(UTC)
         made = Manifest(
             self.id, self.kind, self.set, self.settings.env, socket.gethostname(), forms.text_of(forms.moment(self.id[:16])),
             forms.text_of(now), self.lineage, tuple(self.parts), self.period, tuple(str(r) for r in self.recipients), TOOL, facts,
             self.lock_until, _previous(self.looks, self.kind), _too_small(self))
-        written = made
+        written = manifest.sign(made, self.key)[1]  # what no store could give back is no fault of one
         for store in self.stores():
             try:
                 written = manifest.write(store, made, self.key)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from keel import forms, manifest, signed
+from keel import forms, many, signed
 from keel.forms import FORMAT
 from keel.manifest import Manifest
 from keel.signed import Signer
@@ -39,8 +39,8 @@ def all_of(store: Store, env: str, keys: Mapping[str, Signer],
            of: Collection[str] | None = None) -> tuple[dict[str, list[Release]], dict[str, Stop]]:
     """The notes on each backup (or on these only) by its id, newest first; and by its key what is wrong with each that is not to be
     trusted. Raises as the store does."""
-    names = [item.key for item in store.list(f"{env}/releases/") if of is None or item.key.split("/")[2] in of]
-    found, faults = manifest.read_all(store, names, lambda text, name: _release(text, name, keys))
+    items = [item for item in store.list(f"{env}/releases/") if of is None or item.key.split("/")[2] in of]
+    found, faults = many.read(store, items, lambda text, name: _release(text, name, keys))
     by_id: dict[str, list[Release]] = {}
     for release in sorted(found, key=lambda r: r.time, reverse=True):
         by_id.setdefault(release.backup, []).append(release)

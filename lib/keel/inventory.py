@@ -120,7 +120,8 @@ def restores(verdict: Verdict | None) -> bool:
 def _backup(m: Manifest, verdicts: Collection[Verdict], whole: bool, held_: str) -> Backup:
     verdict = standing(m, verdicts)
     return Backup(m.id, moment(m.created), m.lineage, m.kind, m.env, good=whole and (verdict is None or verdict.ok),
-                  verified=restores(verdict), locked_until=moment(m.lock_until) if m.lock_until else None, held=held_)
+                  verified=restores(verdict), locked_until=moment(m.lock_until) if m.lock_until else None, held=held_,
+                  judged=moment(verdict.time) if verdict and not verdict.ok else None)
 
 
 def lacks(m: Manifest, lying: Mapping[str, Object]) -> Stop | None:

@@ -52,9 +52,10 @@ class Backup:
     locked_until: datetime | None = None
     held: str = ""                    # why a person must release it
     complete: bool = True             # its manifest is there
+    judged: datetime | None = None    # when the verdict was given by which it is bad
 
     def __post_init__(self) -> None:
-        if any(t is not None and t.tzinfo is None for t in (self.created, self.locked_until)):
+        if any(t is not None and t.tzinfo is None for t in (self.created, self.locked_until, self.judged)):
             raise ValueError(f"{self.id}: a time without its zone")
 
     def sound(self, now: datetime) -> bool:
@@ -175,14 +176,16 @@ def _why_kept(b: Backup, newest: datetime | None, now: datetime, policy: Policy)
     what = "found bad" if b.complete else "incomplete"
     if newest is None or newest <= b.created:
         return f"{what}, and no good one is newer"
-    days = timedelta(days=policy.daily)
-    return f"found bad, for a person to look into for {policy.daily} days" if b.complete and b.created > now - days else ""
+    since = max(b.created, b.judged or b.created)  # an old one that is found bad now is news
+    fresh = b.complete and since > now - timedelta(days=policy.daily)
+    return f"found bad, for a person to look into for {policy.daily} days" if fresh else ""
 
 
 def _why_deleted(b: Backup, now: datetime, policy: Policy) -> str:
     if b.good and b.complete:
         return f"first of no kept day, week or month, and not among the newest {policy.newest}"
-    return f"{'found bad' if b.complete else 'incomplete'}, {age(now - b.created)} old"
+    found = f"found bad {age(now - b.judged)} ago" if b.judged else "found bad"
+    return f"{found if b.complete else 'incomplete'}, {age(now - b.created)} old"
 
 
 def _text(when: datetime) -> str:

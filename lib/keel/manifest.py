@@ -10,22 +10,19 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from keel import forms, signed
+from keel import forms, many, signed
 from keel.forms import FORMAT, ID, KINDS, moment
 from keel.signed import Signer
 from keel.stop import CONFIG, DATA, Stop
-from keel.stores import AT_ONCE, Missing, Store
+from keel.stores import LARGE, Store
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -107,19 +104,28 @@ def time_after(newest: str) -> datetime:
 
 def write(store: Store, manifest: Manifest, key: Ed25519PrivateKey) -> Manifest:
     """Sign and store a manifest that is not there yet: from now on the backup exists. Returns it with its digest. Raises Stop 65."""
-    name = f"{manifest.env}/manifests/{manifest.id}"
-    text = signed.sign({field: value for field, value in asdict(manifest).items() if field != "digest"}, key).encode()
-    written = _manifest(text, name, {signed.public(key): Signer()})  # what could not be read again is not written
-    store.put(name, text, absent=True, lock_until=moment(manifest.lock_until) if manifest.lock_until else None)
+    text, written = sign(manifest, key)
+    store.put(_name(manifest.env, manifest.id), text, absent=True, lock_until=moment(manifest.lock_until) if manifest.lock_until else None)
     return written
+
+
+def sign(manifest: Manifest, key: Ed25519PrivateKey) -> tuple[bytes, Manifest]:
+    """Its signed text, and what is read of it. Raises Stop 65 for what could not be read again."""
+    name = _name(manifest.env, manifest.id)
+    fields = {field: value for field, value in vars(manifest).items() if field != "digest"}
+    text = signed.sign({**fields, "objects": [asdict(part) for part in manifest.objects]}, key).encode()
+    if len(text) > LARGE:
+        raise Stop(f"{name}: would have {len(text) >> 20} MiB, and none of more than {LARGE >> 20} is read: it was not written", DATA,
+                   "so there is no such backup; it names each table and sequence, each image: there are too many of them for one backup")
+    return text, _manifest(text, name, {signed.public(key): Signer()})
 
 
 def read(store: Store, env: str, ident: str, keys: Mapping[str, Signer]) -> Manifest:
     """The manifest of a backup, signed by one of these keys. Raises Stop 65 naming it and what is wrong, and as the store does."""
     if not forms.ident(ident):
         raise Stop(f"{ident!r} is not a backup id", DATA, "an id looks like 20260102T031500Z-pg-1a2b3c4d; `backups` lists them")
-    name = f"{env}/manifests/{ident}"
-    return _manifest(store.get(name), name, keys)
+    name = _name(env, ident)
+    return _manifest(store.get(name, LARGE), name, keys)
 
 
 def ids(store: Store, env: str, kind: str) -> list[str]:
@@ -130,9 +136,9 @@ def ids(store: Store, env: str, kind: str) -> list[str]:
 
 def all_of(store: Store, env: str, keys: Mapping[str, Signer], limit: int = 0) -> tuple[list[Manifest], dict[str, Stop]]:
     """The manifests of an environment (0: all, else the newest so many), newest first; and by its key what is wrong with each that is
-    not to be trusted. Raises as the store does."""
-    names = sorted((item.key for item in store.list(f"{env}/manifests/")), reverse=True)
-    found, faults = read_all(store, names[:limit or None], lambda text, name: _manifest(text, name, keys))
+    not to be trusted. Without their facts, which may be many MiB each: `read` has them. Raises as the store does."""
+    items = sorted(store.list(f"{env}/manifests/"), key=lambda item: item.key, reverse=True)[:limit or None]
+    found, faults = many.read(store, items, lambda text, name: replace(_manifest(text, name, keys), facts={}), LARGE)
     return sorted(found, key=lambda m: m.id, reverse=True), faults
 
 
@@ -147,31 +153,16 @@ def verdicts(store: Store, env: str, keys: Mapping[str, Signer],
              of: Collection[str] | None = None) -> tuple[dict[str, list[Verdict]], dict[str, Stop]]:
     """The verdicts on each backup (or on these only) by its id, newest first; and by its key what is wrong with each that is not to be
     trusted. Raises as the store does."""
-    names = [item.key for item in store.list(f"{env}/verdicts/") if of is None or item.key.split("/")[2] in of]
-    found, faults = read_all(store, names, lambda text, name: _verdict(text, name, keys))
+    items = [item for item in store.list(f"{env}/verdicts/") if of is None or item.key.split("/")[2] in of]
+    found, faults = many.read(store, items, lambda text, name: _verdict(text, name, keys))
     by_id: dict[str, list[Verdict]] = {}
     for verdict in sorted(found, key=lambda v: v.time, reverse=True):
         by_id.setdefault(verdict.backup, []).append(verdict)
     return by_id, faults
 
 
-def read_all(store: Store, names: Collection[str], parse: Callable[[bytes, str], T]) -> tuple[list[T], dict[str, Stop]]:
-    """What lies under these keys, and by its key what is wrong with each that does not parse, many GETs at once; what was deleted since it
-    was listed is passed over. Raises as the store does."""
-    def one(name: str) -> T | Stop | None:
-        try:
-            return parse(store.get(name), name)
-        except Missing:
-            return None
-        except Stop as e:
-            if e.code != DATA:  # the store itself: then no list would be complete
-                raise
-            return e
-
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        results = dict(zip(names, pool.map(one, names), strict=True))
-    faults = {name: r for name, r in results.items() if isinstance(r, Stop)}
-    return [r for r in results.values() if r is not None and not isinstance(r, Stop)], faults
+def _name(env: str, ident: str) -> str:
+    return f"{env}/manifests/{ident}"
 
 
 def _manifest(text: bytes, name: str, keys: Mapping[str, Signer]) -> Manifest:

@@ -22,11 +22,15 @@ class Need:
     kept_until: str = ""
     locked_until: str = ""
 
-    def line(self) -> str:
+    def record(self, whole: bool) -> dict[str, object]:
+        """As JSON has it; where not every manifest of every store was read (not `whole`), nobody knows how many."""
+        return {**vars(self), "backups": self.backups if whole else None}
+
+    def line(self, whole: bool) -> str:
         """The same for people."""
-        said = "opens no backup"
+        said = "opens no backup" if whole else "opens none that was read"
         if self.backups:
-            said = f"opens {self.backups}, the last {self.last}, kept until {self.kept_until[:10]} at least"
+            said = f"opens {self.backups}{'' if whole else ' or more'}, the last {self.last}, kept until {self.kept_until[:10]} at least"
         if self.locked_until:
             said += f", locked until {self.locked_until[:10]}"
         return f"{self.key}  {self.state:8}  {'HERE' if self.here else '-':4}  {said}  {self.comment}".rstrip()

@@ -163,18 +163,6 @@ def same_major(server: dict[str, Any], client: str) -> None:
                    "the image of the postgres container holds another client: pin the official one in compose/images.env")
 
 
-def schema_digest(where: str, *options: str, silence: Silence = FOREVER) -> str:
-    """The SHA-256 of the schema as pg_dump writes it, without what differs from run to run, or with the order in which things were made:
-    what has one name in two places comes in the order of its number in the catalogue."""
-    import hashlib
-
-    text = tools.ask(where, ["pg_dump", "--schema-only", "--no-tablespaces", "--no-password", *options], silence)
-    each = re.split(r"^-- Name: .*$", text, flags=re.MULTILINE)
-    bare = ("\n".join(line for line in one.splitlines() if line.strip() and not line.startswith(("--", "\\restrict", "\\unrestrict")))
-            for one in each)
-    return hashlib.sha256("\n".join(sorted(bare)).encode()).hexdigest()
-
-
 def named(database: str) -> str:
     """A database as libpq takes it, whatever its name: one with = in it would be read as options."""
     quoted = database.replace("\\", "\\\\").replace("'", "\\'")

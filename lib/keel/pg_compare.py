@@ -7,6 +7,7 @@ from keel import keep
 from keel.forms import moment
 
 MOST = 10  # sentences of one sort; a thousand tables that differ are one fault
+VERSIONS = ("extension", "collation")
 SAME = {"encoding": "encoding", "collate": "collation", "ctype": "character type", "provider": "locale provider"}
 
 
@@ -16,24 +17,26 @@ def findings(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     for key, what in SAME.items():
         if wanted["database"][key] != found["database"][key]:
             said.append(f"the database has the {what} {found['database'][key]!r}, not {wanted['database'][key]!r}")
-    said += versions(wanted, found)
-    said += _some([f"sequence {name} is not there" for name in wanted["sequences"] if name not in found["sequences"]])
-    said += _some([f"sequence {name} was never used" for name, value in wanted["sequences"].items()
+    said += some([f"{what} {name} is not there" for what in VERSIONS for name in wanted[f"{what}s"] if name not in found[f"{what}s"]])
+    said += some([f"sequence {name} is not there" for name in wanted["sequences"] if name not in found["sequences"]])
+    said += some([f"sequence {name} was never used" for name, value in wanted["sequences"].items()
                    if value is not None and found["sequences"].get(name, value) is None])
     if wanted["large_objects"] != found["large_objects"]:
         said.append(f"{found['large_objects']} large objects, {wanted['large_objects']} wanted")
     said += _differ("constraint not validated", wanted["not_validated"], found["not_validated"])
     # An index that was invalid is not dumped at all.
-    said += _some([f"index {name} is invalid" for name in found["invalid_indexes"] if name not in wanted["invalid_indexes"]])
-    return said + _some([f"role {name} is not there" for name in sorted(set(wanted["roles"]) - set(found["roles"]))])
+    said += some([f"index {name} is invalid" for name in found["invalid_indexes"] if name not in wanted["invalid_indexes"]])
+    return said + some([f"role {name} is not there" for name in sorted(set(wanted["roles"]) - set(found["roles"]))])
 
 
 def versions(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    """Of the findings those about versions: of extensions, and of the libraries that order text."""
-    said = _versions("extension", wanted["extensions"], found["extensions"], "another version may hold data in another form")
-    return said + _versions("collation", {**wanted["collations"], "of the database": wanted["database"]["collation_version"]},
-                            {**found["collations"], "of the database": found["database"]["collation_version"]},
-                            "where text is ordered otherwise, copies of data files have corrupt indexes; a dump builds them anew")
+    """The versions that differ, of extensions and of the libraries that order text. They are those of the image that it is restored into,
+    today or in earnest, and say nothing against a dump: it makes extensions in the version that is there, and builds indexes anew."""
+    of_all = {"collation of the database": (wanted["database"]["collation_version"], found["database"]["collation_version"])}
+    of_all |= {f"{what} {name}": (version, found[f"{what}s"].get(name, version))
+               for what in VERSIONS for name, version in wanted[f"{what}s"].items()}
+    return some([f"{what}: version {there!r} here, {version!r} where it was backed up" for what, (version, there) in of_all.items()
+                  if there != version])
 
 
 def rows(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
@@ -47,7 +50,7 @@ def rows(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     gone = [f"{name} is not there; it had {count} rows" for name, count in counts.items() if name not in there]
     gone += [f"{name} is not there" for name in wanted.get("uncounted", ()) if name not in uncounted and name not in there]
     more = [f"{name} is there and was not when the backup was made" for name in there if name not in known]
-    return _some([f"{name}: {there[name]} rows, {count} wanted" for name, count in counts.items() if there.get(name, count) != count]
+    return some([f"{name}: {there[name]} rows, {count} wanted" for name, count in counts.items() if there.get(name, count) != count]
                  + gone + more)
 
 
@@ -65,18 +68,14 @@ def notes(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     """What differs and is no fault."""
     moved = [name for name, value in wanted["sequences"].items() if found["sequences"].get(name, value) != value]
     gone = [name for name in wanted["invalid_indexes"] if name not in found["invalid_indexes"]]
-    return ([f"{len(moved)} sequences have moved between dump and count, as {moved[0]}"] if moved else []) + (
+    return versions(wanted, found) + ([f"{len(moved)} sequences have moved between dump and count, as {moved[0]}"] if moved else []) + (
         [f"{len(gone)} indexes were invalid when they were to be dumped, as {gone[0]}: not in the backup"] if gone else [])
 
 
-def _versions(what: str, wanted: Mapping[str, str], found: Mapping[str, str], why: str) -> list[str]:
-    return _some([f"{what} {name}: version {found.get(name, 'none')!r}, {version!r} wanted: {why}" for name, version in wanted.items()
-                  if found.get(name) != version])
-
-
 def _differ(what: str, wanted: Collection[str], found: Collection[str]) -> list[str]:
-    return _some([f"{what}: {name} {'too' if name in found else 'no more'}" for name in sorted(set(wanted) ^ set(found))])
+    return some([f"{what}: {name} {'too' if name in found else 'no more'}" for name in sorted(set(wanted) ^ set(found))])
 
 
-def _some(said: list[str]) -> list[str]:
+def some(said: list[str]) -> list[str]:
+    """The first of what is said, and how many more there are."""
     return said[:MOST] + ([f"and {len(said) - MOST} more like it"] if len(said) > MOST else [])

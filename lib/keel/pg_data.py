@@ -1,9 +1,10 @@
 """A PostgreSQL backup tried in a scratch server: roles, a parallel restore, everything compared with the manifest, every index checked."""
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from keel import cli, engine, globals, host, manifest, pg, pg_compare, recover, scratch, signed, state, tools
+from keel import cli, engine, globals, host, manifest, pg, pg_compare, pg_schema, pg_sequences, recover, scratch, signed, state, tools
 from keel.checked import Checked
 from keel.manifest import Manifest
 from keel.pack import SUFFIX
@@ -11,17 +12,10 @@ from keel.phases import Phases, spent
 from keel.recover import Found
 from keel.scratch import Scratch
 from keel.settings import Settings
-from keel.stop import CONFIG, NO, Stop
+from keel.stop import CONFIG, DATA, NO, Stop
 
 DUMP, ROLES = "database.dump", "globals.sql"
 ROOM = 2.5  # what a database takes while its indexes are built, as a multiple of its size
-# The sequences that columns own: the next value must be above every value there.
-OWNED = """SELECT coalesce(json_agg(json_build_object('name', format('%I.%I', n.nspname, s.relname), 'table', format('%I.%I', m.nspname,
- t.relname), 'column', quote_ident(a.attname))), '[]') FROM pg_depend d JOIN pg_class s ON s.oid = d.objid
- JOIN pg_namespace n ON n.oid = s.relnamespace JOIN pg_class t ON t.oid = d.refobjid JOIN pg_namespace m ON m.oid = t.relnamespace
- JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid JOIN pg_sequence q ON q.seqrelid = s.oid
- WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') AND s.relkind = 'S'
- AND q.seqincrement > 0 AND NOT q.seqcycle AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)"""
 
 
 def room(found: Manifest) -> int:
@@ -59,7 +53,8 @@ def verify(settings: Settings, found: Found, folder: Path, level: int = 5) -> Ch
         return checked
     with ExitStack() as stack:
         with phase("start"):
-            server = stack.enter_context(scratch.server(settings, found.manifest.facts["server"], folder))
+            facts = found.manifest.facts
+            server = stack.enter_context(scratch.server(settings, facts["server"], folder, len(facts["rows"]) + len(facts["sequences"])))
         trial = Trial(settings, found, folder, server, checked, phase)
         trial.restore()
         if level > 3 and not checked.findings:
@@ -128,15 +123,13 @@ class Trial:
             with self.phase("checks"):
                 there = pg.look(session)
                 there["roles"] = [r for r in there["roles"] if r != self.server.user]
-                versions = pg_compare.versions(m.facts, there)
-                wrong = [*pg_compare.findings(m.facts, there), *self.sequences(session), *self.schema()]
-                if self.server.newer:  # brings newer ones along
-                    wrong = [w for w in wrong if w not in versions]
+                behind, as_before = pg_sequences.behind(session, m.facts["sequences"])
+                wrong = [*pg_compare.findings(m.facts, there), *behind, *self.schema()]
                 self.checked.aside += self.late() if newest else []
                 if not any(there["rows"].values()):
                     wrong += self.emptied()
         self.checked.findings += wrong
-        for note in [*pg_compare.notes(m.facts, there), *(versions if self.server.newer else [])]:
+        for note in [*pg_compare.notes(m.facts, there), *as_before]:
             cli.say(f"{m.id}: {note}")
         cli.say(f"{m.id}: {len(there['rows'])} tables with {sum(there['rows'].values())} rows compared in "
                 f"{spent(self.checked.seconds['analyze'] + self.checked.seconds['checks'])}")
@@ -151,32 +144,41 @@ class Trial:
         self.checked.findings += [said] if said else []
         cli.say(f"{self.found.manifest.id}: tables and indexes checked in {spent(self.checked.seconds['amcheck'])}")
 
-    def sequences(self, session: pg.Session) -> list[str]:
-        """The sequences whose next value a row has already."""
-        wrong = []
-        for s in session.one(OWNED):
-            top = session.one(f"SELECT json_build_object('column', max({s['column']}), 'sequence', (SELECT CASE WHEN is_called "
-                              f"THEN last_value ELSE last_value - 1 END FROM {s['name']})) FROM {s['table']}")
-            if top["column"] is not None and top["column"] > top["sequence"]:
-                wrong.append(f"sequence {s['name']} is at {top['sequence']}, {s['table']} has {top['column']}")
-        return wrong
-
     def schema(self) -> list[str]:
-        """Whether the schema is another; only told by the pg_dump that told it before, for each writes it its own way."""
-        facts, client = self.found.manifest.facts, tools.ask(self.server.box, ["pg_dump", "--version"]).strip()
-        if client != facts["client"]:
-            cli.say(f"{self.found.manifest.id}: schema not compared: it was written by {facts['client']}, this is {client}")
+        """What of the schema is another; only told by the pg_dump that told it before, for each writes it its own way. The manifest has a
+        digest of the living one, and the archive, where that is the one it holds, what it was."""
+        m, box = self.found.manifest, self.server.box
+        client = tools.ask(box, ["pg_dump", "--version"]).strip()
+        if client != m.facts["client"]:
+            cli.say(f"{m.id}: schema not compared: it was written by {m.facts['client']}, this is {client}")
             return []
-        same = pg.schema_digest(self.server.box, f"--dbname={pg.named(self.name)}") == facts["schema_sha256"]
-        return [] if same else ["the schema is not the one that was backed up"]
+        there = pg_schema.dumped(box, f"--dbname={pg.named(self.name)}")
+        if pg_schema.digest(there) == m.facts["schema_sha256"]:
+            return []
+        wanted = pg_schema.archived(box, f"/keel/{DUMP}")
+        if pg_schema.digest(wanted) != m.facts["schema_sha256"]:
+            return ["the schema is not the one that was backed up"]
+        wrong, alike = pg_schema.differ(wanted, there)
+        if alike:
+            cli.say(f"{m.id}: {alike} definitions are written otherwise since they were loaded, and mean the same")
+        return [f"the schema is not the one that was backed up: {text}" for text in pg_compare.some(wrong)]
 
     def emptied(self) -> list[str]:
         """What an empty database has against it: an earlier backup had rows, or nobody said that it may be empty."""
-        m = self.found.manifest
-        earlier, _ = manifest.all_of(self.found.store, m.env, signed.trusted(self.settings.path("KEEL_BACKUP_SIGNERS")))
-        had = next((e for e in earlier if e.kind == m.kind and e.id < m.id and any(e.facts.get("rows", {}).values())), None)
+        had = next((e for e in self.earlier() if any(e.facts.get("rows", {}).values())), None)
         if had:
             return [f"no table has a row; {had.id} had {sum(had.facts['rows'].values())}"]
         if self.settings.on("KEEL_BACKUP_EMPTY"):
             return []
         return [f"no table of the database {self.name} has a row: is it the right one? KEEL_BACKUP_EMPTY=on where it is meant to be empty"]
+
+    def earlier(self) -> Iterator[Manifest]:
+        """The backups of before, newest first; without those that do not verify."""
+        m, store, keys = self.found.manifest, self.found.store, signed.trusted(self.settings.path("KEEL_BACKUP_SIGNERS"))
+        for ident in manifest.ids(store, m.env, m.kind):
+            if ident < m.id:
+                try:
+                    yield manifest.read(store, m.env, ident, keys)
+                except Stop as e:
+                    if e.code != DATA:
+                        raise

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keel import boxes, cli, compose, engine, images, run, spool, tools
+from keel import boxes, cli, compose, engine, images, run, shortage, spool, tools
 from keel.settings import Settings
 from keel.stop import CONFIG, UNAVAILABLE, Stop
 
@@ -22,25 +22,26 @@ START = 120.0  # seconds
 OPTIONS = {
     "listen_addresses": "", "unix_socket_directories": "/tmp", "archive_mode": "off", "fsync": "off", "synchronous_commit": "off",
     "full_page_writes": "off", "wal_level": "minimal", "max_wal_senders": "0", "max_wal_size": "4GB", "autovacuum": "off", "jit": "off",
-    "dynamic_shared_memory_type": "mmap",
+    "dynamic_shared_memory_type": "mmap", "log_line_prefix": "%e ",
 }
+LOCKS = 64  # for each of the 100 sessions that the server may have: PostgreSQL's own default
 # Libraries that replicate or archive: what is restored here is nobody's copy.
 NEVER = {"basic_archive", "bdr", "pg_failover_slots", "pgactive", "pgautofailover", "pglogical", "repmgr", "spock"}
 # What a role's or a database's own settings must not do to us.
 SESSION = ("statement_timeout=0", "lock_timeout=0", "idle_in_transaction_session_timeout=0", "default_transaction_read_only=off",
            "role=none", "session_preload_libraries=")
+LOUD = "log_min_messages=warning"  # what the server lacks is told from its log
 SCRIPT = """initdb --pgdata="$PGDATA" --username="$FIRST" --auth=trust --encoding=UTF8 --locale=C --no-sync >/dev/null
 exec postgres "$@" """
 
 
 @dataclass(frozen=True)
 class Scratch:
-    """A container in which the server answers; `user` is a superuser of our own, whom no dump knows; `newer`: than the backup's server, by
-    a major version; `lacking`: what that one preloaded and this one does not."""
+    """A container in which the server answers; `user` is a superuser of our own, whom no dump knows; `lacking`: what the backup's server
+    preloaded and this one does not."""
 
     box: str
     user: str
-    newer: bool = False
     lacking: tuple[str, ...] = ()
 
 
@@ -57,10 +58,10 @@ def image(settings: Settings) -> str:
 
 
 @contextmanager
-def server(settings: Settings, facts: dict[str, Any], folder: Path) -> Iterator[Scratch]:
+def server(settings: Settings, facts: dict[str, Any], folder: Path, tables: int) -> Iterator[Scratch]:
     """The server, empty, with `folder` at /keel; gone at the end. `facts` are those of the backup's server: the first role has the name
     of the one there, for grants name it. Raises Stop 78 for an older major version than the backup's, 69 when it does not start or has
-    not memory enough."""
+    not enough of memory, disk or locks (for so many tables and sequences)."""
     pinned, user, theirs = image(settings), f"keel_{secrets.token_hex(6)}", facts["version_num"] // 10000
     first, preloaded = facts.get("bootstrap") or user, facts.get("preload") or ""
     version, have = _holds(settings, pinned, folder, bool(preloaded))
@@ -75,7 +76,7 @@ def server(settings: Settings, facts: dict[str, Any], folder: Path) -> Iterator[
         cli.warn(f"{pinned} has no {', '.join(lacking)}, which the backed-up server preloads: what needs that does not restore here")
 
     def start(those: Sequence[str]) -> str:
-        return _started(settings, pinned, folder, {"FIRST": first, "PGUSER": user, **options(settings, ours, those)})
+        return _started(settings, pinned, folder, {"FIRST": first, "PGUSER": user, **options(settings, ours, those, tables)})
 
     try:
         box = start(libraries)
@@ -87,10 +88,11 @@ def server(settings: Settings, facts: dict[str, Any], folder: Path) -> Iterator[
     try:
         if user != first:
             _psql(box, f'CREATE ROLE "{user}" SUPERUSER LOGIN', first)
-        yield Scratch(box, user, ours > theirs, tuple(lacking))
+        yield Scratch(box, user, tuple(lacking))
     except Stop as e:
         if e.code == UNAVAILABLE:
             fed(box)
+            shortage.told(box)
         raise
     finally:
         boxes.remove(box)
@@ -103,11 +105,12 @@ def preload(wanted: str, have: Collection[str]) -> tuple[list[str], list[str]]:
     return [n for n in named if n in have], [n for n in named if n not in have]
 
 
-def options(settings: Settings, major: int, libraries: Sequence[str]) -> dict[str, str]:
-    """What a server of that version is started with. A quarter of its memory is for building indexes, all jobs together."""
+def options(settings: Settings, major: int, libraries: Sequence[str], tables: int) -> dict[str, str]:
+    """What a server of that version is started with. A quarter of its memory is for building indexes, all jobs together; pg_dump, which
+    tells the schema, holds a lock on each table to the end."""
     memory, jobs = settings.size("KEEL_RESTORE_MEMORY") >> 20, settings.number("KEEL_RESTORE_JOBS")
     return {**OPTIONS, "shared_buffers": f"{max(1, memory // 8)}MB", "maintenance_work_mem": f"{max(1, memory // 4 // jobs)}MB",
-            "shared_preload_libraries": ",".join(libraries),
+            "shared_preload_libraries": ",".join(libraries), "max_locks_per_transaction": f"{LOCKS + tables // 50}",
             # Jobs, replicators, whatever a library would start by itself and let loose on the data: none of it.
             **({"max_worker_processes": "0"} if libraries else {}), **({"event_triggers": "off"} if major >= 17 else {})}
 
@@ -127,7 +130,7 @@ def _started(settings: Settings, pinned: str, folder: Path, given: dict[str, str
         "keel.env": settings.env, "keel.role": "scratch", spool.LABEL: str(folder)}, binds=[f"{folder}:/keel"], user="postgres",
         entrypoint=["sh", "-euc", SCRIPT, "sh"], command=[w for k, v in given.items() for w in ("-c", f"{k}={v}")], volumes=[VOLUME],
         environment={**env, "PGDATA": DATA_FOLDER, "PGHOST": "/tmp", "PGDATABASE": "template1",
-                     "PGOPTIONS": " ".join(f"-c {o}" for o in SESSION)}, memory=settings.size("KEEL_RESTORE_MEMORY"))
+                     "PGOPTIONS": " ".join(f"-c {o}" for o in (*SESSION, LOUD))}, memory=settings.size("KEEL_RESTORE_MEMORY"))
     try:
         _wait(box, env["FIRST"])
     except BaseException:
@@ -187,6 +190,7 @@ def tried(box: str, argv: list[str]) -> str:
     if not code:
         return ""
     fed(box)
+    shortage.told(box)
     if not engine.inspect(box)["State"]["Running"]:
         raise Stop(f"the scratch PostgreSQL ended while {argv[0]} ran", UNAVAILABLE, "is memory or disk short?")
     said = [line.strip() for line in [*out.splitlines()[-tools.SAID:], *program.said().splitlines()] if line.strip()]

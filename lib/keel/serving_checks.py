@@ -108,4 +108,16 @@ def memory(s: Settings, facts: dict[str, Any]) -> list[Check]:
     return [ok("memory", said) if limits <= there else Check("memory", "warn", said, hint)]
 
 
-EVERYTHING: list[Subject] = [plugins, ours, ports, certificate, memory]
+def redis(s: Settings, facts: dict[str, Any]) -> list[Check]:
+    """That a running Redis is its own master: else a restore was killed, and Redis takes no writes."""
+    service = engine.service(s, "redis") if facts else None
+    if not service or service["State"] != "running":
+        return []
+    code, said = engine.execute(service["Id"], ["redis-cli", "-e", "role"])
+    if code or said.split()[:1] != ["slave"]:
+        return []  # that it does not answer, its own healthcheck says
+    return [Check("redis", "bad", "is a replica, as a restore that was killed leaves it: it takes no writes, and may hold other keys",
+                  "restore the backup again; or keep what it holds: redis-cli replicaof no one, in its container")]
+
+
+EVERYTHING: list[Subject] = [plugins, ours, ports, certificate, memory, redis]

@@ -71,12 +71,13 @@ def verify(text: bytes | str, keys: Mapping[str, Signer], role: str, name: str) 
     if role not in may:
         raise Stop(f"{name}: signed by {last[1].decode()}, which may sign for {', '.join(may)} only, not for {role}", DATA,
                    "forged with that key, or its line in the list lacks a role")
+    body = data[:last.start()]
     try:
-        Ed25519PublicKey.from_public_bytes(signer).verify(signature, data[:last.start()])
+        Ed25519PublicKey.from_public_bytes(signer).verify(signature, body)
     except InvalidSignature:
         raise Stop(f"{name}: its signature does not verify", DATA, "it was changed after it was signed") from None
     try:
-        document = strict_json.parse(data[:last.start()].decode())
+        document = strict_json.parse(body.decode())
     except (ValueError, RecursionError) as e:
         raise Stop(f"{name}: is signed and not JSON: {e}", DATA) from None
     if not isinstance(document, dict):

@@ -12,7 +12,8 @@ from urllib.parse import parse_qsl, urlsplit
 from keel.settings import Settings
 from keel.stop import CONFIG, DATA, NO, Stop
 
-SMALL = 4 << 20  # no manifest is larger
+SMALL = 4 << 20  # no verdict is larger, no note of a release
+LARGE = 64 << 20  # no manifest is: room for the names of 700,000 tables, each with a sequence
 AT_ONCE = 32     # small requests, each on a connection that is kept: enough for Python to be busy while a store far away takes 30 ms each
 WORDS = ("endpoint", "region", "profile", "style", "parts", "lock")  # what may stand after the ? of an s3 URL
 

@@ -127,6 +127,23 @@ def test_whatever_was_said_before_and_after(told: list[tuple[bool, int]]) -> Non
     assert (stands is None) == (not told)
 
 
+def test_an_old_backup_that_is_found_bad_stays_for_a_person_to_look(tmp_path: Path) -> None:
+    """For so many days from the verdict that stands, however old it is; a verdict that was outdone counts no longer."""
+    store = store_file.open_folder(str(tmp_path))
+    made = [finish(store, data(store, n)) for n in range(70)]
+    judge(store, made[0], True)
+    old, older = made[60], made[65]
+    judge(store, old, False, minute=-29 * 24 * 60)
+    for minute, ok in ((-40, False), (-35, True), (-31, False)):
+        judge(store, older, ok, minute=minute * 24 * 60)
+    found = inventory.look(store, "production", KEYS)
+    by_id = {b.id: b for b in found.backups}
+    assert by_id[older.id].judged == NOW - timedelta(days=31) and by_id[made[0].id].judged is None
+    plan = keep.plan(found.backups, NOW, keep.Policy())
+    assert plan.keep[old.id] == ["found bad, for a person to look into for 30 days"]
+    assert plan.delete[older.id] == "found bad 31 d ago, 65 d old"
+
+
 def test_a_backup_goes_manifest_first_and_others_stay(store: Store) -> None:
     gone, stays = (finish(store, data(store, n)) for n in range(2))
     judge(store, gone, True)

@@ -36,7 +36,7 @@ def a_backup(draw: st.DrawFn, ident: str = "") -> Backup:
         - draw(st.integers(-60, 1440)) * timedelta(minutes=1),
         draw(st.sampled_from(["7001", "7001", "7002"])), draw(st.sampled_from(["pg", "pg", "files"])), "production", good=not draw(rarely),
         verified=draw(st.booleans()), locked_until=NOW + draw(st.sampled_from([-DAY, DAY])) if draw(rarely) else None,
-        held="too small" if draw(rarely) else "", complete=not draw(rarely))
+        held="too small" if draw(rarely) else "", complete=not draw(rarely), judged=NOW - 2 * DAY if draw(rarely) else None)
 
 
 @st.composite
@@ -260,6 +260,8 @@ def test_the_first_of_a_period_stays_and_the_week_at_new_year_is_one() -> None:
     ({"held": "a tenth of its predecessors"}, "held: a tenth of its predecessors"),
     ({"locked_until": NOW + DAY}, "locked until 2026-03-03T04:00:00Z"), ({"created": NOW + DAY}, "dated in the future"),
     ({"created": NOW - 47 * HOUR}, "younger than 48 h"), ({"good": False}, "found bad, for a person to look into for 30 days"),
+    # counted from the verdict: an old one that a drill finds bad does not go at the next prune
+    ({"created": NOW - 70 * DAY, "good": False, "judged": NOW - 29 * DAY}, "found bad, for a person to look into for 30 days"),
 ])
 def test_what_is_kept_whatever_the_periods_say(more: dict[str, object], reason: str) -> None:
     """On a day with an earlier good one, so that nothing else keeps it; without its mark it goes."""
@@ -272,6 +274,7 @@ def test_what_is_kept_whatever_the_periods_say(more: dict[str, object], reason: 
 @pytest.mark.parametrize(("more", "why"), [
     ({"created": NOW - 20 * DAY, "locked_until": NOW - DAY}, "first of no kept day"),
     ({"created": NOW - 40 * DAY, "good": False}, "found bad, 40 d old"),
+    ({"created": NOW - 70 * DAY, "good": False, "judged": NOW - 31 * DAY}, "found bad 31 d ago, 70 d old"),
     ({"created": NOW - 49 * HOUR, "complete": False}, "incomplete, 49 h old"),
     ({"created": NOW - 3 * DAY, "complete": False, "lineage": ""}, "incomplete, 3 d old"),
 ])
@@ -366,7 +369,8 @@ def test_bad_ones_give_their_period_to_the_next() -> None:
 @pytest.mark.parametrize("make", [
     lambda: Policy(newest=2), lambda: Policy(daily=-1), lambda: Policy(weekly=-1), lambda: Policy(monthly=-1), lambda: Policy(share=-1),
     lambda: Policy(max_age=timedelta(0)), lambda: Policy(min_age=timedelta(0)), lambda: backup("x", datetime(2026, 1, 1)),
-    lambda: backup("x", NOW, locked_until=datetime(2026, 1, 1)), lambda: plan([*daily(1), *daily(1)], NOW, POLICY),
+    lambda: backup("x", NOW, locked_until=datetime(2026, 1, 1)), lambda: backup("x", NOW, judged=datetime(2026, 1, 1)),
+    lambda: plan([*daily(1), *daily(1)], NOW, POLICY),
 ])
 def test_bad_values_are_refused(make: Callable[[], object]) -> None:
     with pytest.raises(ValueError):

@@ -1,6 +1,8 @@
 """Manifests and verdicts over a store: what is written is read back, and nothing else is taken for one."""
 import dataclasses
 import hashlib
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
@@ -12,12 +14,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel import forms, manifest, signed
+from keel import forms, manifest, settings, signed
 from keel.forms import moment, text_of
 from keel.manifest import Manifest, Part, Verdict
 from keel.stop import CONFIG, DATA, UNAVAILABLE, Stop
 from keel.store_file import Folder
-from keel.stores import SMALL
+from keel.stores import AT_ONCE, LARGE, SMALL
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 KEYS = {signed.public(KEY): signed.Signer()}
@@ -50,6 +52,17 @@ def planted(store: Folder, changed: object, name: str = NAME) -> str:
     return stopped.value.message.removeprefix(f"{name}: ")
 
 
+def tables(count: int) -> dict[str, Any]:
+    """The facts of so many tables, each with a sequence."""
+    return {"rows": {f"tenant_{n:06}.events_of_this_tenant": n for n in range(count)},
+            "sequences": {f"tenant_{n:06}.events_of_this_tenant_id_seq": n for n in range(count)}}
+
+
+def bare(of: Manifest) -> Manifest:
+    """As it is in a list."""
+    return dataclasses.replace(of, facts={})
+
+
 def numbered(n: int, kind: str = "pg", env: str = "production") -> Manifest:
     when = WHEN + timedelta(days=n)
     return dataclasses.replace(MANIFEST, id=f"{text_of(when, forms.STAMP)}-{kind}-{n:08x}", kind=kind, env=env, created=text_of(when),
@@ -73,6 +86,31 @@ def test_a_manifest_is_written_once(store: Folder) -> None:
     with pytest.raises(Stop, match="exists already"):
         manifest.write(store, dataclasses.replace(MANIFEST, host="db2"), KEY)
     assert store.get(NAME) == before
+
+
+def test_a_big_one_is_read_back_and_what_could_not_be_is_not_written(store: Folder) -> None:
+    """50,000 tables, each with a sequence; then one string that is too much."""
+    big = dataclasses.replace(MANIFEST, facts=tables(50000))
+    assert manifest.write(store, big, KEY) == manifest.read(store, "production", ID, KEYS) == big and len(store.get(NAME, LARGE)) > SMALL
+    assert manifest.all_of(store, "production", KEYS) == ([bare(big)], {})
+    most = dataclasses.replace(numbered(1), facts={"text": "x" * LARGE})
+    with pytest.raises(Stop, match="would have 64 MiB, and none of more than 64 is read: it was not written") as stopped:
+        manifest.write(store, most, KEY)
+    assert stopped.value.code == DATA and [o.key for o in store.list()] == [NAME]
+
+
+def test_many_big_ones_take_no_more_memory_than_one(store: Folder) -> None:
+    """A listing keeps to the 150 MB of all else; a process of its own, for that of this one is known by its highest mark."""
+    for n in range(12):
+        manifest.write(store, dataclasses.replace(numbered(n), facts=tables(50000)), KEY)
+    program = ("import sys; from pathlib import Path; from keel import manifest, signed; from keel.store_file import Folder\n"
+               "found, faults = manifest.all_of(Folder(Path(sys.argv[1])), 'production', {sys.argv[2]: signed.Signer()})\n"
+               "mark = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"
+               "print(len(found), len(faults), mark.split()[1])")
+    ended = subprocess.run([sys.executable, "-c", program, str(store.root), signed.public(KEY)], check=True, capture_output=True, text=True,
+                           env={"PYTHONPATH": str(settings.ROOT / "lib")})
+    found, faults, kib = map(int, ended.stdout.split())
+    assert (found, faults) == (12, 0) and kib < 100 << 10, f"{kib >> 10} MiB"
 
 
 def test_the_forms_name_the_fields() -> None:
@@ -169,7 +207,7 @@ def test_all_are_listed_newest_first_with_what_is_wrong(store: Folder) -> None:
     for junk in ("production/manifests/junk", "production/manifests/a/b"):
         store.put(junk, b"junk", absent=True)
     found, faults = manifest.all_of(store, "production", KEYS)
-    assert found == wanted[::-1] and [m.digest for m in found] == [m.digest for m in wanted[::-1]]
+    assert found == [bare(m) for m in wanted[::-1]] and [m.digest for m in found] == [m.digest for m in wanted[::-1]]
     assert sorted(faults) == [spoiled, "production/manifests/a/b", "production/manifests/junk"]
     assert manifest.all_of(store, "nowhere", KEYS) == ([], {})
 
@@ -182,7 +220,7 @@ def test_a_good_manifest_in_a_deeper_folder_is_a_fault(store: Folder) -> None:
 
 def test_the_newest_few_are_asked_for_alone(store: Folder) -> None:
     wanted = [manifest.write(store, numbered(n), KEY) for n in range(5)]
-    assert manifest.all_of(store, "production", KEYS, 2) == (wanted[:2:-1], {})
+    assert manifest.all_of(store, "production", KEYS, 2) == ([bare(m) for m in wanted[:2:-1]], {})
     for n in range(3):
         manifest.write_verdict(store, "production", dataclasses.replace(VERDICT, backup=wanted[n].id), KEY)
     assert manifest.verdicts(store, "production", KEYS, {wanted[1].id})[0].keys() == {wanted[1].id}
@@ -201,7 +239,7 @@ def test_what_is_deleted_meanwhile_is_passed_over(tmp_path: Path) -> None:
     store = Vanishing(tmp_path)
     others = [manifest.write(store, numbered(n), KEY) for n in (1, 2)]
     manifest.write(store, MANIFEST, KEY)
-    assert manifest.all_of(store, "production", KEYS) == (others[::-1], {})
+    assert manifest.all_of(store, "production", KEYS) == ([bare(m) for m in others[::-1]], {})
 
 
 class Silent(Folder):
@@ -220,7 +258,7 @@ def test_a_store_that_does_not_answer_gives_no_list_at_all(tmp_path: Path) -> No
 class Together(Folder):
     """Answers once as many GETs are under way as promised; breaks when that never comes."""
 
-    gate = threading.Barrier(manifest.AT_ONCE, timeout=20)
+    gate = threading.Barrier(AT_ONCE, timeout=20)
 
     def get(self, key: str, limit: int = SMALL) -> bytes:
         self.gate.wait()
@@ -229,9 +267,9 @@ class Together(Folder):
 
 def test_many_are_asked_for_at_once(tmp_path: Path) -> None:
     store = Together(tmp_path)
-    for n in range(2 * manifest.AT_ONCE):
+    for n in range(2 * AT_ONCE):
         manifest.write(store, numbered(n), KEY)
-    assert len(manifest.all_of(store, "production", KEYS)[0]) == 2 * manifest.AT_ONCE
+    assert len(manifest.all_of(store, "production", KEYS)[0]) == 2 * AT_ONCE
 
 
 # Verdicts.

@@ -18,9 +18,9 @@ def test_which_libraries_are_preloaded(wanted: str, here: list[str], lacking: li
     assert scratch.preload(wanted, HAVE) == (here, lacking)
 
 
-def given(memory: str, jobs: int, major: int = 17, libraries: tuple[str, ...] = ()) -> dict[str, str]:
+def given(memory: str, jobs: int, major: int = 17, libraries: tuple[str, ...] = (), tables: int = 5) -> dict[str, str]:
     return scratch.options(settings.Settings("x", {"KEEL_RESTORE_MEMORY": memory, "KEEL_RESTORE_JOBS": str(jobs)}, {}, VARIABLES), major,
-                           libraries)
+                           libraries, tables)
 
 
 @pytest.mark.parametrize("memory", ["6m", "256m", "1g", "16g"])
@@ -38,3 +38,8 @@ def test_nothing_that_is_preloaded_works_by_itself_or_sends_anything_away() -> N
     for options in (bare, loaded):
         assert (options["archive_mode"], options["max_wal_senders"], options["listen_addresses"]) == ("off", "0", "")
     assert given("1g", 2, 17)["event_triggers"] == "off" and "event_triggers" not in given("1g", 2, 16)
+
+
+def test_a_session_may_lock_every_table_and_sequence() -> None:
+    """As pg_dump does, to tell the schema; 100 sessions share the room for locks."""
+    assert all(100 * int(given("1g", 2, tables=tables)["max_locks_per_transaction"]) > 2 * tables for tables in (0, 5, 6400, 100_000))
