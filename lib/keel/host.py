@@ -1,4 +1,5 @@
 """This host: free disk, free ports, and whether an environment of this name is ours."""
+import ipaddress
 import shutil
 import socket
 from pathlib import Path
@@ -7,6 +8,8 @@ from keel import engine, proc
 from keel.options import ACME_ROOT
 from keel.settings import ROOT, Settings
 from keel.stop import CONFIG, NO, Stop
+
+IF_INET6 = Path("/proc/net/if_inet6")
 
 
 def free(path: Path) -> int:
@@ -73,6 +76,13 @@ def certificate(settings: Settings) -> None:
     if settings["KEEL_TLS"] == "files" and missing:
         raise Stop(f"{folder}: there is no {' and no '.join(missing)}", CONFIG,
                    f"put them there (mode 0644, the folder is closed), or set KEEL_TLS=acme; for development: make cert ENV={settings.env}")
+
+
+def public_ipv6() -> list[str]:
+    """The addresses of this host by which the whole internet can come. Source: proc(5), net/if_inet6."""
+    lines = IF_INET6.read_text().split("\n") if IF_INET6.exists() else []
+    found = [ipaddress.IPv6Address(bytes.fromhex(line.split()[0])) for line in lines if line]
+    return [str(address) for address in found if address.is_global]
 
 
 def ports_free(settings: Settings) -> None:

@@ -97,6 +97,15 @@ def _served(s: Settings) -> list[Check]:
     return [Check("certificate", "bad", said, f"make reload ENV={s.env}")] if other else []
 
 
+def visitors(s: Settings, _facts: dict[str, Any]) -> list[Check]:
+    """Whether each visitor has an address of his own: to a network without IPv6 the engine hands all who come by it from its gateway's."""
+    public = host.public_ipv6()
+    if not public or s["KEEL_PROXY"] != "nginx" or not s.number("KEEL_RATE_LIMIT"):
+        return []
+    return [Check("visitors", "warn", f"whoever comes to {public[0]} (IPv6) has one address with all the others for nginx: they share "
+                  f"KEEL_RATE_LIMIT={s['KEEL_RATE_LIMIT']}", "publish no AAAA record, or KEEL_RATE_LIMIT=0 and a limit elsewhere")]
+
+
 def memory(s: Settings, facts: dict[str, Any]) -> list[Check]:
     """The limits of all containers, both colours at once as during a deploy, beside what there is."""
     there = checks.total(facts)
@@ -120,4 +129,4 @@ def redis(s: Settings, facts: dict[str, Any]) -> list[Check]:
                   "restore the backup again; or keep what it holds: redis-cli replicaof no one, in its container")]
 
 
-EVERYTHING: list[Subject] = [plugins, ours, ports, certificate, memory, redis]
+EVERYTHING: list[Subject] = [plugins, ours, ports, certificate, visitors, memory, redis]

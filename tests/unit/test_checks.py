@@ -1,10 +1,12 @@
 """What doctor judges without a host of every kind at hand: old engines, slow storage, the kernel's table of sockets."""
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
-from keel import checks, proc
+from keel import checks, host, proc, schema, serving_checks
+from keel.settings import ROOT, Settings
 
 TABLE = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 111 1 0 100 0 0 10 0
@@ -30,6 +32,26 @@ def test_what_the_engine_warns_of_is_passed_on() -> None:
     said = checks.kernel({"Warnings": ["WARNING: No swap limit support"]})
     assert checks.Check("kernel", "warn", "No swap limit support", "see docs.docker.com/engine/install/linux-postinstall") in said
     assert said[0].verdict == "ok"
+
+
+ADDRESSES = """fe8000000000000000fc00fffe000001 04 40 20 80     eth0
+fd000000000000000000000000000002 04 40 00 82     eth0
+00000000000000000000000000000001 01 80 10 80       lo
+"""
+
+
+@pytest.mark.parametrize(("more", "changes", "said"), [
+    ("", {}, []), ("2a0104f9000000000000000000000001 02 40 00 80     eth0\n", {}, ["2a01:4f9::1"]),
+    ("2a0104f9000000000000000000000001 02 40 00 80     eth0\n", {"KEEL_RATE_LIMIT": "0"}, []),
+    ("2a0104f9000000000000000000000001 02 40 00 80     eth0\n", {"KEEL_PROXY": "caddy"}, [])])
+def test_visitors_who_count_as_one(more: str, changes: dict[str, str], said: list[str], tmp_path: Path,
+                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    """By IPv6 the engine hands all of them to the proxy from one address."""
+    (tmp_path / "if_inet6").write_text(ADDRESSES + more)
+    monkeypatch.setattr(host, "IF_INET6", tmp_path / "if_inet6")
+    s = Settings("x", {"KEEL_PROXY": "nginx", "KEEL_RATE_LIMIT": "50", **changes}, {}, schema.load(ROOT / "compose" / "example.env"))
+    found = serving_checks.visitors(s, {})
+    assert [(c.verdict, c.said.split()[3]) for c in found] == [("warn", address) for address in said]
 
 
 def test_only_listening_sockets_count() -> None:
