@@ -177,9 +177,9 @@ loading() {
   cli eval "for i = 1, 20000 do redis.call('SET', 'copied:' .. i, i) end" 0
   loading
   kill $!
+  until grep -q "redis loads what it has copied: it is its own master again once it has done so" err; do kill -0 $!; done
   cli config set key-load-delay 100 >/dev/null
   ended 143
-  has "redis loads what it has copied: it is its own master again once it has done so" "$(cat err)"
   own_master
   is "left behind" "$(left_behind)" ""
 }
@@ -190,8 +190,8 @@ loading() {
   loading
   kill -9 $!
   wait $! || true
-  cli config set key-load-delay 100 >/dev/null
   is loading "$(cli info persistence | grep -c '^loading:1')" 1
+  cli config set key-load-delay 300 >/dev/null
   bring_back restore "$A" redis "$KEEL_ENV"
   cli config set key-load-delay 0 >/dev/null
   exits 0

@@ -50,14 +50,14 @@ stop-release: hint: move the traffic first: swap-upstream OTHER-RELEASE, or depl
 
 @test "stop-release: a grace that is longer than the engine's other answers may take is waited for" {
   local id
-  id=$(docker run --detach --stop-timeout 12 --label "keel.env=$KEEL_ENV" "$(image_of NODE)" \
+  id=$(docker run --detach --stop-timeout 16 --label "keel.env=$KEEL_ENV" "$(image_of NODE)" \
     sh -c 'trap "" TERM; while :; do sleep 1; done')
   "$CHECKOUT/.venv/bin/python" - "$id" <<'END'
 import sys
 sys.path.insert(0, "lib")
 from keel import engine, settings
 settings.load()
-engine.client().timeout = 1
+engine.client().timeout = 5
 assert engine.stop([sys.argv[1]]) == {sys.argv[1]: 137}
 END
 }

@@ -1,5 +1,4 @@
 """Containers that we make ourselves for a while: with no rights but their user's, and gone afterwards."""
-import contextlib
 from typing import Any
 
 from keel.engine import client, reachable
@@ -15,7 +14,9 @@ def create(name: str, image: str, labels: dict[str, str], binds: list[str], **mo
     network, volumes, memory = more.pop("network", "none"), more.pop("volumes", []), more.pop("memory", None)
     with reachable():
         api = client()
-        config = api.create_host_config(binds=binds, cap_drop=["ALL"], security_opt=["no-new-privileges:true"], init=True,
+        # Its log is what tells why something in it failed, whatever the engine does with logs by default.
+        log = {"type": "json-file", "config": {"max-size": "10m"}}
+        config = api.create_host_config(log_config=log, binds=binds, cap_drop=["ALL"], security_opt=["no-new-privileges:true"], init=True,
                                         network_mode=network, tmpfs={"/tmp": "mode=1777"}, read_only=True, mem_limit=memory,
                                         memswap_limit=memory, oom_score_adj=1000)
         made = str(api.create_container(image, name=name, labels=labels, host_config=config, volumes=volumes, **more)["Id"])
@@ -31,8 +32,12 @@ def remove(container: str) -> None:
     """Kill and remove a container that may be gone, with its nameless volumes."""
     import docker.errors
 
-    with reachable(), contextlib.suppress(docker.errors.NotFound):
-        client().remove_container(container, force=True, v=True)
+    with reachable():
+        try:
+            client().remove_container(container, force=True, v=True)
+        except docker.errors.APIError as e:
+            if e.status_code not in (404, 409):  # gone, or somebody removes it just now
+                raise
 
 
 def having(*labels: str) -> dict[str, dict[str, str]]:

@@ -57,7 +57,7 @@ def configuration(s: Settings) -> list[Check]:
     nesting = settings.nesting(s)
     hint = f"edit {s.file} or secrets/{s.env}.env; compose/example.env explains each"
     found = [Check("secrets" if f in s.flaws else "timeouts" if f in nesting else "settings", "bad", f, "" if f in s.flaws else hint)
-             for f in settings.faults(s)]
+             for f in [*settings.faults(s), *settings.uploads(s)]]
     well = {"settings": f"{len(s.variables)} settings", "timeouts": "nest", "secrets": f"secrets/{s.env}.env is its owner's alone"}
     return found + [ok(name, said) for name, said in well.items() if name not in {c.check for c in found}]
 

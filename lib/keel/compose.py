@@ -68,7 +68,7 @@ def environment(settings: Settings, **extra: str) -> dict[str, str]:
         "KEEL_PGHOST": "pgbouncer" if settings.on("KEEL_PGBOUNCER") else "postgres",
         # A container's limit includes what a fork for saving copies: Redis evicts well before the kernel kills.
         "KEEL_REDIS_MAXMEMORY": str(settings.size("KEEL_REDIS_MEMORY") * 6 // 10),
-        "KEEL_PROXY_TMP": str(settings.size("KEEL_PROXY_MEMORY") // 2),  # of the memory, for uploads and the response cache
+        "KEEL_PROXY_TMP": str(settings.size("KEEL_PROXY_MEMORY") * 3 // 8),  # of the memory, for uploads; the response cache has as much
         "REDIS_URL": f"redis://:{quote(settings['REDIS_PASSWORD'], safe='')}@redis:6379",
         "COMPOSE_PROFILES": settings["KEEL_PROXY"] + (",pgbouncer" if settings.on("KEEL_PGBOUNCER") else ""),
         "COMPOSE_DISABLE_ENV_FILE": "1",  # a stray .env is no setting

@@ -2,7 +2,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from keel import cli, forms, held, inventory, manifest, signed, stores
+from keel import cli, forms, held, inventory, manifest, signed, state, stores
 from keel.settings import Settings
 from keel.stop import DATA, Stop
 from keel.stores import Missing, Store
@@ -74,8 +74,11 @@ class Due:
                 continue
             out |= never
             last |= {ident: max(last.get(ident, ""), time) for ident, time in when.items()}
-        turns = sorted((when, ident) for ident, when in last.items() if ident not in out)
-        return {ident: when for kind in forms.KINDS for when, ident in [t for t in turns if t[1].split("-")[1] == kind][:count]}
+        # One that could not be tried here, as for want of memory, must not come again and again in the place of all others.
+        tried = {str(line["backup"]): str(line["time"]) for line in state.history(self.settings.state)
+                 if line.get("command") == "restore-verify" and line.get("step") == "failed"}
+        turns = sorted((max(when, tried.get(ident, "")), ident) for ident, when in last.items() if ident not in out)
+        return {ident: last[ident] for kind in forms.KINDS for _, ident in [t for t in turns if t[1].split("-")[1] == kind][:count]}
 
     def _restored(self, store: Store) -> tuple[dict[str, str], set[str]]:
         """When each backup in a store was restored last, or nothing; and those that are to have no turn."""

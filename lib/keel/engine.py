@@ -61,7 +61,7 @@ def reachable() -> Iterator[None]:
     except (errors().DockerException, requests.RequestException) as e:
         if isinstance(e, errors().APIError):
             if e.status_code in (404, 409):
-                raise Stop(f"the engine: {e.explanation}", UNAVAILABLE, "it ended or was changed meanwhile: status says what is") from None
+                raise Stop(f"the engine: {e.explanation}", UNAVAILABLE, "it was ended, removed or changed meanwhile: try again") from None
             if e.status_code >= 500:
                 raise Stop(f"the engine: {e.explanation}", UNAVAILABLE, "its own log says more: journalctl -u docker") from None
             raise
@@ -125,7 +125,8 @@ def logs(container: str, tail: int = 20) -> list[str]:
     """The last lines that a container wrote; none of one that is gone."""
     with reachable(), contextlib.suppress(errors().NotFound):
         text: bytes = client().logs(container, tail=tail)
-        return text.decode(errors="replace").splitlines()
+        # Not splitlines: a line is what ends with a line feed, whatever the separators in what a program quotes.
+        return text.decode(errors="replace").removesuffix("\n").split("\n") if text else []
     return []
 
 

@@ -1,4 +1,5 @@
 """Images as one tar file: saved so that a server can be rebuilt without a registry, checked, loaded again."""
+import contextlib
 import hashlib
 import json
 import tarfile
@@ -55,7 +56,7 @@ def check(chunks: Iterator[bytes], wanted: Mapping[str, str]) -> list[str]:
     """What keeps an archive from being loaded as these images: layers that are missing or damaged, or other images in it."""
     there: set[str] = set()
     index: list[dict[str, Any]] = []
-    manifests: set[str] = set()
+    documents: dict[str, dict[str, Any]] = {}
     wrong = []
     try:
         with tarfile.open(fileobj=Reader(chunks), mode="r|", bufsize=1 << 15) as tar:  # type: ignore[call-overload]
@@ -65,49 +66,61 @@ def check(chunks: Iterator[bytes], wanted: Mapping[str, str]) -> list[str]:
                 content = tar.extractfile(member) if member.isreg() else None
                 if content and member.name == INDEX and member.size < SMALL:
                     index = json.loads(content.read())
-                elif content and member.name == OCI and member.size < SMALL:
-                    manifests = {str(one["digest"]).removeprefix("sha256:") for one in json.loads(content.read())["manifests"]}
-                elif content and member.name.startswith(BLOB) and _sha256(content) != member.name.removeprefix(BLOB):
-                    wrong.append(f"{member.name} is damaged")
+                elif content and (member.name.startswith(BLOB) or member.name == OCI):
+                    sha, document = _looked(content, member.size)
+                    if member.name != OCI and sha != member.name.removeprefix(BLOB):
+                        wrong.append(f"{member.name} is damaged")
+                    elif document:
+                        documents[member.name] = document
     except (tarfile.TarError, ValueError) as e:
         wrong.append(f"is no archive of images: {e}")
     for _ in chunks:  # only at its end is it known whether it is what was stored
         pass
     named = [name for one in index for name in (one["Config"], *one["Layers"])]
     wrong += [f"{name} is missing" for name in dict.fromkeys(named) if name not in there]
-    ids = {one["Config"].removeprefix(BLOB).removesuffix(".json") for one in index} | {one for one in manifests if BLOB + one in there}
-    wrong += [f"the image {handle} is not in it" for handle, ident in wanted.items() if ident.removeprefix("sha256:") not in ids]
+    ids = {"sha256:" + one["Config"].removeprefix(BLOB).removesuffix(".json") for one in index}
+    others = _twins(documents)
+    wrong += [f"the image {handle} is not in it" for handle, ident in wanted.items() if ids.isdisjoint([ident, *others.get(ident, [])])]
     return wrong
 
 
-def _sha256(content: IO[bytes]) -> str:
-    sha = hashlib.sha256()
+def _looked(content: IO[bytes], size: int) -> tuple[str, dict[str, Any]]:
+    """The SHA-256 of a member, and what it says where it is a small JSON object of OCI's layout; of others nothing is kept."""
+    sha, document = hashlib.sha256(), b""
     while piece := content.read(PIECE):
         sha.update(piece)
-    return sha.hexdigest()
+        document = piece if size <= PIECE else b""
+    said = None
+    if document.lstrip()[:1] == b"{":
+        with contextlib.suppress(ValueError):
+            said = json.loads(document)
+    return sha.hexdigest(), said if isinstance(said, dict) and ("manifests" in said or "config" in said) else {}
 
 
-def _twins(path: Path) -> dict[str, str]:
-    """The two digests of each image, one by the other: an engine knows it by its configuration's or, with containerd, by its manifest's."""
-    found: dict[str, str] = {}
-    with tarfile.open(path) as tar:
-        there = set(tar.getnames())
+def _twins(documents: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The other digests of each image: an engine knows it by its configuration's or, with containerd, by its manifest's, or by that of the
+    list of manifests where it is one of several platforms. Source: OCI Image Layout; Docker's attestations have the platform `unknown`."""
+    found: dict[str, list[str]] = {}
 
-        def read(name: str) -> dict[str, Any]:
-            content = tar.extractfile(name) if name in there else None
-            return dict(json.loads(content.read(SMALL))) if content else {}
-
-        def walk(top: str, digest: str) -> None:
-            said = read(BLOB + digest.removeprefix("sha256:"))
-            for one in said.get("manifests", ()):  # of several platforms
+    def walk(top: str, digest: str) -> None:
+        said = documents.get(BLOB + digest.removeprefix("sha256:"), {})
+        for one in said.get("manifests", ()):
+            if one.get("platform", {}).get("os") != "unknown":
                 walk(top, one["digest"])
-            if "config" in said:
-                config = said["config"]["digest"]
-                found.update({top: config, config: top})
+        if config := said.get("config", {}).get("digest"):
+            found.setdefault(top, []).append(config)
+            found.setdefault(config, []).append(top)
 
-        for one in read(OCI).get("manifests", ()):
-            walk(one["digest"], one["digest"])
+    for one in documents.get(OCI, {}).get("manifests", ()):
+        walk(one["digest"], one["digest"])
     return found
+
+
+def _documents(path: Path) -> dict[str, dict[str, Any]]:
+    with tarfile.open(path) as tar:
+        small = [m for m in tar if m.isreg() and m.size <= PIECE and (m.name.startswith(BLOB) or m.name == OCI)]
+        looked = {m.name: _looked(content, m.size)[1] for m in small if (content := tar.extractfile(m))}
+    return {name: said for name, said in looked.items() if said}
 
 
 def load(path: Path, wanted: Mapping[str, str]) -> None:
@@ -116,10 +129,10 @@ def load(path: Path, wanted: Mapping[str, str]) -> None:
         run.do(["docker", "load", "--quiet", "--input", str(path)])
     except run.Failed as e:
         raise Stop(f"docker load: {e.said.strip()}", UNAVAILABLE, "is there disk for it? docker system df") from None
-    others = _twins(path)
+    others = _twins(_documents(path))
     for handle, saved_as in wanted.items():
         name = handle.partition("@")[0]
-        ident = next((i for i in (saved_as, others.get(saved_as, saved_as)) if images.find(i)), "")
+        ident = next((i for i in (saved_as, *others.get(saved_as, ())) if images.find(i)), "")
         found = images.find(ident) if ident else None
         if not found:
             raise Stop(f"{handle}: was not in the archive as {saved_as}", DATA)

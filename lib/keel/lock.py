@@ -63,9 +63,9 @@ def _taken(fd: int) -> bool:
             return True
 
 
-def holder(settings: Settings) -> str:
+def holder(settings: Settings, name: str = DEPLOY) -> str:
     """Who holds the lock, in words; nothing where it is free. Asks without taking it for longer than the question."""
-    file = path(settings)
+    file = path(settings, name)
     if not file.exists():
         return ""
     with open(file) as f:
@@ -91,6 +91,8 @@ def _holder(file: Path) -> str:
     if pid and os.path.exists(f"/proc/{pid}"):
         return f"pid {pid}: {words}"
     left = ", ".join(f"{p} ({_title(p)})" for p in _openers(file))
+    if not pid:
+        return f"{words}, or found no room for its name: pid {left or 'unknown'}"
     return f"{words}; pid {pid} is gone, what it started still runs: pid {left or 'unknown'}"
 
 

@@ -16,7 +16,7 @@ HEADER = re.compile(r"^-- Name: (.*)$", re.MULTILINE)
 REFRESH = re.compile(r"^--\n-- Name: [^\n]*; Type: MATERIALIZED VIEW DATA; [^\n]*\n--\n\nREFRESH MATERIALIZED VIEW [^\n]*;\n", re.MULTILINE)
 TOKEN = re.compile(r"""\$(\w*)\$.*?\$\1\$ | '(?:[^']|'')*' | "(?:[^"]|"")*" | \bARRAY\[ | [\[\](),]""", re.DOTALL | re.VERBOSE)
 NAMED = re.compile("(?P<name>.*); Type: (?P<type>.*); Schema: (?P<schema>.*); Owner: ")
-CAST = re.compile(r"(?P<around>\)?)::(?P<type>[\w .\"]+?(?:\([\d, ]+\)[\w ]*)?)\[\]")
+CAST = re.compile(r"(?P<around>\)?)::(?P<type>(?:[\w .]|\"(?:[^\"]|\"\")+\")+?(?:\([\d, ]+\)[\w ]*)?)\[\]")
 CONSTRAINT = re.compile(r"\s*CONSTRAINT (\"(?:[^\"]|\"\")+\"|\S+) ")
 
 
@@ -58,9 +58,13 @@ def differ(wanted: str, found: str) -> tuple[list[str], int]:
 
 def normal(text: str) -> str:
     """A definition with each cast of an array moved to what is in it, as PostgreSQL does when it loads it."""
-    while found := next(_casts(text), None):
-        start, end, items = found
-        text = f"{text[:start]}ARRAY[{', '.join(items)}]{text[end:]}"
+    while found := [*_casts(text)]:
+        out, at = [], 0
+        for start, end, items in sorted(found):
+            if start >= at:  # what is within another has its turn in the next round
+                out += [text[at:start], f"ARRAY[{', '.join(items)}]"]
+                at = end
+        text = "".join([*out, text[at:]])
     return text
 
 

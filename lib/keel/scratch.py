@@ -28,8 +28,8 @@ LOCKS = 64  # for each of the 100 sessions that the server may have: PostgreSQL'
 # Libraries that replicate or archive: what is restored here is nobody's copy.
 NEVER = {"basic_archive", "bdr", "pg_failover_slots", "pgactive", "pgautofailover", "pglogical", "repmgr", "spock"}
 # What a role's or a database's own settings must not do to us.
-SESSION = ("statement_timeout=0", "lock_timeout=0", "idle_in_transaction_session_timeout=0", "default_transaction_read_only=off",
-           "role=none", "session_preload_libraries=")
+SESSION = ("statement_timeout=0", "lock_timeout=0", "idle_in_transaction_session_timeout=0", "temp_file_limit=-1",
+           "default_transaction_read_only=off", "role=none", "session_preload_libraries=")
 LOUD = "log_min_messages=warning"  # what the server lacks is told from its log
 SCRIPT = """initdb --pgdata="$PGDATA" --username="$FIRST" --auth=trust --encoding=UTF8 --locale=C --no-sync >/dev/null
 exec postgres "$@" """

@@ -1,7 +1,7 @@
 """What doctor looks at where releases are built and served: plug-ins, the proxy's ports and certificate, the memory of all containers."""
 from typing import Any
 
-from keel import acme, checks, compose, engine, host, proc, run, tls
+from keel import acme, checks, compose, engine, host, lock, proc, run, tls
 from keel import certificate as files
 from keel.checks import Check, Subject, ok
 from keel.settings import Settings
@@ -118,9 +118,9 @@ def memory(s: Settings, facts: dict[str, Any]) -> list[Check]:
 
 
 def redis(s: Settings, facts: dict[str, Any]) -> list[Check]:
-    """That a running Redis is its own master: else a restore was killed, and Redis takes no writes."""
+    """That a running Redis is its own master: else a restore was killed, and Redis takes no writes. During a restore it is not."""
     service = engine.service(s, "redis") if facts else None
-    if not service or service["State"] != "running":
+    if not service or service["State"] != "running" or lock.holder(s, lock.RESTORE):
         return []
     code, said = engine.execute(service["Id"], ["redis-cli", "-e", "role"])
     if code or said.split()[:1] != ["slave"]:

@@ -151,7 +151,7 @@ def faults(settings: Settings) -> list[str]:
         found.append(f"KEEL_IMAGES: there is no file {images}")
     if not (top := next(p for p in (settings.state, *settings.state.parents) if p.exists())).is_dir():
         found.append(f"KEEL_STATE: {settings.state} cannot be made: {top} is no folder")
-    return found + nesting(settings) + uploads(settings)
+    return found + nesting(settings)
 
 
 def nesting(settings: Settings) -> list[str]:
@@ -164,12 +164,17 @@ def nesting(settings: Settings) -> list[str]:
 
 
 def uploads(settings: Settings) -> list[str]:
-    """A request body that would hardly find room in nginx's memory. (A value of the wrong type is another fault.)"""
-    body, memory = "KEEL_BODY_LIMIT", "KEEL_PROXY_MEMORY"
-    if settings.raw("KEEL_PROXY") != "nginx" or any(settings.variables[n].fault(settings.raw(n)) for n in (body, memory)):
+    """What would not find room in nginx's memory: a large request body, a response cache. No fault of the settings, for nobody but who
+    starts the proxy has to do with it: a restore must not be refused for it. (A value of the wrong type is one.)"""
+    body, memory, cache = "KEEL_BODY_LIMIT", "KEEL_PROXY_MEMORY", "KEEL_CACHE"
+    if settings.raw("KEEL_PROXY") != "nginx" or any(settings.variables[n].fault(settings.raw(n)) for n in (body, memory, cache)):
         return []
-    small = settings.size(body) * 4 <= settings.size(memory)
-    return [] if small else [f"{body}={settings[body]} must be at most a quarter of {memory}={settings[memory]}: nginx keeps uploads there"]
+    found = []
+    if settings.size(body) * 4 > settings.size(memory):
+        found.append(f"{body}={settings[body]} must be at most a quarter of {memory}={settings[memory]}: nginx keeps uploads there")
+    if settings.seconds(cache) and settings.size(memory) < 256 << 20:
+        found.append(f"{cache}={settings[cache]} wants {memory}=256m or more: nginx keeps responses there")
+    return found
 
 
 def read(path: Path) -> dict[str, str]:

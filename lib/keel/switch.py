@@ -21,7 +21,7 @@ def enough(found: Settings, warn: Say) -> Settings:
     Raises Stop 78 with all faults where one of them matters.
     """
     faults = rooms.faults(found)
-    if any(_matters(fault) for fault in faults if fault not in [*rooms.nesting(found), *rooms.uploads(found)]):
+    if any(_matters(fault) for fault in faults if fault not in rooms.nesting(found)):
         raise Stop("\n".join(faults), CONFIG, f"edit {found.file} or secrets/{found.env}.env; compose/example.env explains each")
     for fault in faults:
         warn(f"{fault} (not needed for this)")

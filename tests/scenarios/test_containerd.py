@@ -91,6 +91,9 @@ def test_images_stored_in_containerd(other: str) -> None:
             found = here.images.get(f"{platform.name}:unversioned")
             assert found.labels["of"] == platform.name
             python(SAVE, f"{platform.name}@{found.id}", file)
+            used = there.containers.create(known, ["none"], network_mode="none")
+            assert platform.run(["prune-images"], DOCKER_HOST=other).well().stdout == ""
+            used.remove()
             assert platform.run(["prune-images"], DOCKER_HOST=other).well().stdout.split() == [known]
             assert not there.images.list(all=True)
             python(LOAD, f"{platform.name}@{found.id}", file, DOCKER_HOST=other)

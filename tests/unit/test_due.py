@@ -7,7 +7,7 @@ from pathlib import Path
 import backups
 import pytest
 
-from keel import due, forms, manifest, schema, settings, signed
+from keel import due, forms, manifest, schema, settings, signed, state
 from keel.manifest import Verdict
 from keel.stop import DATA, NO, UNAVAILABLE, Stop
 from keel.store_file import Folder, open_folder
@@ -30,7 +30,7 @@ class Place:
             (folder / name).mkdir()
             self.stores.append(open_folder(str(folder / name)))
         self.settings = settings.Settings(ENV, {"KEEL_BACKUP_STORES": " ".join(s.url for s in self.stores),
-                                                "KEEL_BACKUP_SIGNERS": str(folder / "signers")}, {}, VARIABLES)
+                                                "KEEL_BACKUP_SIGNERS": str(folder / "signers"), "KEEL_STATE": str(folder)}, {}, VARIABLES)
 
     def make(self, *specs: str) -> list[str]:
         made = [backups.make(self.stores[0], self.key, ENV, spec) for spec in specs]
@@ -49,6 +49,17 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
+
+
+def test_one_that_cannot_be_tried_here_does_not_take_the_turns_of_all_others(place: Place) -> None:
+    """What it lacks may be memory: then there is no verdict, and it is still the one restored the longest ago."""
+    _, mid, old = place.make("pg:1h:ok", "pg:30d:ok", "pg:90d:ok")
+    assert place.older() == [old]
+    state.note(place.settings.state, command="restore-verify", step="failed", backup=old)
+    assert place.older() == [mid] and place.older(2) == [mid, old]
+    state.note(place.settings.state, command="restore-verify", step="failed", backup=mid)
+    place.judged(mid, 0, later=5)
+    assert place.older() == [old]
 
 
 def test_the_one_restored_the_longest_ago_of_each_kind_and_never_the_newest(place: Place) -> None:

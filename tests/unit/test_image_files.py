@@ -56,17 +56,30 @@ def test_what_is_no_archive_is_found_and_read_to_its_end(chunks: list[bytes]) ->
     assert said[0].startswith("is no archive of images: ") and next(rest, None) is None
 
 
-MANIFEST = json.dumps({"config": {"digest": ID}, "layers": []}).encode()
-KNOWN = f"sha256:{hashlib.sha256(MANIFEST).hexdigest()}"  # where containerd stores images
-PLATFORMS = json.dumps({"manifests": [{"digest": KNOWN}, {"digest": "sha256:" + "0" * 64}]}).encode()  # the other one was not pulled
-TOP = f"sha256:{hashlib.sha256(PLATFORMS).hexdigest()}"
+def digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def layout(digest: str, *blobs: bytes) -> bytes:
+def manifest(config: str) -> bytes:
+    return json.dumps({"config": {"digest": config}, "layers": []}).encode()
+
+
+def listed(*those: tuple[bytes, str]) -> bytes:
+    """A list of manifests, each with its platform."""
+    return json.dumps({"manifests": [{"digest": digest(m), "platform": {"os": os}} for m, os in those]}).encode()
+
+
+FOREIGN = "sha256:" + "0" * 64  # the configuration of another platform's image, or of an attestation
+MANIFEST, OTHER = manifest(ID), manifest(FOREIGN)
+KNOWN = digest(MANIFEST)  # where containerd stores images
+ATTESTED, PLATFORMS = listed((MANIFEST, "linux"), (OTHER, "unknown")), listed((MANIFEST, "linux"), (OTHER, "linux"))
+
+
+def layout(top: str, *blobs: bytes) -> bytes:
     """As `docker save` writes it from version 25 on: beside the older index an OCI layout."""
     out = io.BytesIO()
     members = [(blob(b), b) for b in (CONFIG, LAYER, *blobs)]
-    members += [("index.json", json.dumps({"manifests": [{"digest": digest}]}).encode()),
+    members += [("index.json", json.dumps({"manifests": [{"digest": top}]}).encode()),
                 ("manifest.json", json.dumps([{"Config": blob(CONFIG), "RepoTags": None, "Layers": [blob(LAYER)]}]).encode())]
     with tarfile.open(fileobj=out, mode="w") as tar:
         for name, content in members:
@@ -76,19 +89,24 @@ def layout(digest: str, *blobs: bytes) -> bytes:
     return out.getvalue()
 
 
-def test_either_digest_names_an_image() -> None:
-    text = layout(KNOWN, MANIFEST)
-    assert image_files.check(iter([text]), {"a": ID, "b": KNOWN}) == []
-    assert image_files.check(iter([text]), {"c": TOP}) == ["the image c is not in it"]
-    assert image_files.check(iter([layout(KNOWN)]), {"b": KNOWN}) == ["the image b is not in it"]  # its manifest's content is not
+@pytest.mark.parametrize(("text", "ident", "well"), [
+    (layout(KNOWN, MANIFEST), ID, True), (layout(KNOWN, MANIFEST), KNOWN, True), (layout(KNOWN, MANIFEST), digest(ATTESTED), False),
+    (layout(digest(ATTESTED), ATTESTED, MANIFEST, OTHER), digest(ATTESTED), True),
+    (layout(KNOWN), KNOWN, False),  # its manifest's content is not there
+    (layout(digest(OTHER), OTHER), digest(OTHER), False)])  # of what it is made nobody knows, so nobody has looked for it
+def test_either_digest_names_an_image(text: bytes, ident: str, well: bool) -> None:
+    assert image_files.check(iter([text]), {"it": ident}) == ([] if well else ["the image it is not in it"])
 
 
-@pytest.mark.parametrize(("text", "twins"), [
-    (layout(KNOWN, MANIFEST), {KNOWN: ID, ID: KNOWN}), (layout(TOP, PLATFORMS, MANIFEST), {TOP: ID, ID: TOP}), (layout(KNOWN), {})])
-def test_one_digest_is_found_by_the_other(tmp_path: Path, text: bytes, twins: dict[str, str]) -> None:
+@pytest.mark.parametrize(("text", "ident", "others"), [
+    (layout(KNOWN, MANIFEST), KNOWN, [ID]), (layout(KNOWN, MANIFEST), ID, [KNOWN]), (layout(KNOWN), KNOWN, []),
+    (layout(digest(ATTESTED), ATTESTED, MANIFEST, OTHER), digest(ATTESTED), [ID]),
+    (layout(digest(PLATFORMS), PLATFORMS, MANIFEST), digest(PLATFORMS), [ID]),  # the other one was not pulled
+    (layout(digest(PLATFORMS), PLATFORMS, MANIFEST, OTHER), digest(PLATFORMS), [ID, FOREIGN])])
+def test_one_digest_is_found_by_the_other(tmp_path: Path, text: bytes, ident: str, others: list[str]) -> None:
     """For an engine that stores images otherwise than the one whose images were saved."""
     (tmp_path / "images.tar").write_bytes(text)
-    assert image_files._twins(tmp_path / "images.tar") == twins
+    assert image_files._twins(image_files._documents(tmp_path / "images.tar")).get(ident, []) == others
 
 
 def test_an_index_that_is_none_is_found() -> None:

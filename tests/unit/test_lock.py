@@ -68,6 +68,7 @@ def test_a_full_disk_locks_nobody_out(settings: Any) -> None:
     assert lock.inherited(settings)
     [fd] = run.handed_down()
     assert subprocess.run(["flock", "--nonblock", str(lock.path(settings)), "true"], check=False).returncode == 1
+    assert lock.holder(settings).startswith("a process that has just begun, or found no room for its name: pid ")
     os.close(fd)
 
 

@@ -17,6 +17,9 @@ LOADED = {
     "ON i, (v::text = ANY (ARRAY['a'::character varying::text, 'b'::character varying::text])) FROM public.t",
     "WHEN ((v)::text = ANY ((ARRAY[f(1, 2)])::text[])) OR ((r)::oid = ANY ((ARRAY['\"a]\"'::regclass, \"x,y\"])::oid[]))":
     "WHEN ((v)::text = ANY (ARRAY[(f(1, 2))::text])) OR ((r)::oid = ANY (ARRAY[('\"a]\"'::regclass)::oid, (\"x,y\")::oid]))",
+    "x = ANY (ARRAY['a'::text]::public.\"my-type\"[])": "x = ANY (ARRAY['a'::text::public.\"my-type\"])",
+    "ARRAY[ARRAY[1, 2]::oid[], b]::text[] || ARRAY['c']::text[]":
+    "ARRAY[ARRAY[1::oid, 2::oid]::text, b::text] || ARRAY['c'::text]",
 }
 ALONE = ("m CHECK ((m <@ ARRAY['a'::text, 'b'::text]))", "d numeric(4,2) DEFAULT '{1,2}'::integer[]",
          "AS $$ x := (ARRAY['a', 'b'])::text[] $$", "x CHECK ((x = ANY (ARRAY['a'::text, 'b'::text])))",
