@@ -9,7 +9,8 @@ from shlex import quote
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / "var" / "tests" / "tools"
-PACKAGES = {"age": ["age"], "jq": ["jq", "libjq1", "libonig5"], "zstd": ["zstd"]}  # each with what Debian's smallest system lacks
+PACKAGES = {"age": ["age"], "jq": ["jq", "libjq1", "libonig5"], "zstd": ["zstd"],
+            "wrk": ["wrk", "libluajit-5.1-2"]}  # each with what Debian's smallest system lacks
 # lib.sh's own folder for package lists is left alone: a set-up may be using it.
 FETCH = """
 set -euo pipefail
