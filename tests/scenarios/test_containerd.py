@@ -40,7 +40,7 @@ image_files.load(Path(file), {handle: handle.partition("@")[2]})
 
 @pytest.fixture
 def other() -> Iterator[str]:
-    """The address of such an engine, with no network of its own."""
+    """The address of such an engine. In a network namespace of its own: an engine that is to have no bridge removes docker0, whose ever."""
     if os.getuid() or not shutil.which("dockerd", path=PATH):
         pytest.skip("a second engine can be started only as root, where dockerd is")
     folder = Path(tempfile.mkdtemp(prefix="keel-engine-"))
@@ -49,8 +49,8 @@ def other() -> Iterator[str]:
         "data-root": str(folder / "data"), "exec-root": str(folder / "run"), "pidfile": str(folder / "pid"), "hosts": [address],
         "features": {"containerd-snapshotter": True}, "bridge": "none", "iptables": False, "ip6tables": False}))
     with open(folder / "log", "wb") as log:
-        daemon = subprocess.Popen(["dockerd", "--config-file", folder / "daemon.json"], env={**os.environ, "PATH": PATH}, stdout=log,
-                                  stderr=log, start_new_session=True)
+        daemon = subprocess.Popen(["unshare", "--net", "dockerd", "--config-file", folder / "daemon.json"],
+                                  env={**os.environ, "PATH": PATH}, stdout=log, stderr=log, start_new_session=True)
     try:
         until(lambda: daemon.poll() is not None or answers(address))
         assert daemon.poll() is None, (folder / "log").read_text()[-2000:]
