@@ -74,9 +74,9 @@ class Due:
                 continue
             out |= never
             last |= {ident: max(last.get(ident, ""), time) for ident, time in when.items()}
-        # One that could not be tried here, as for want of memory, must not come again and again in the place of all others.
+        # One that was tried here without a verdict, as for want of memory, must not come again and again in the place of all others.
         tried = {str(line["backup"]): str(line["time"]) for line in state.history(self.settings.state)
-                 if line.get("command") == "restore-verify" and line.get("step") == "failed"}
+                 if line.get("command") == "restore-verify" and line.get("step") == "begin"}
         turns = sorted((max(when, tried.get(ident, "")), ident) for ident, when in last.items() if ident not in out)
         return {ident: last[ident] for kind in forms.KINDS for _, ident in [t for t in turns if t[1].split("-")[1] == kind][:count]}
 

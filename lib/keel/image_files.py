@@ -68,7 +68,7 @@ def check(chunks: Iterator[bytes], wanted: Mapping[str, str]) -> list[str]:
                     index = json.loads(content.read())
                 elif content and (member.name.startswith(BLOB) or member.name == OCI):
                     sha, document = _looked(content, member.size)
-                    if member.name != OCI and sha != member.name.removeprefix(BLOB):
+                    if not document if member.name == OCI else sha != member.name.removeprefix(BLOB):
                         wrong.append(f"{member.name} is damaged")
                     elif document:
                         documents[member.name] = document
@@ -92,7 +92,7 @@ def _looked(content: IO[bytes], size: int) -> tuple[str, dict[str, Any]]:
         document = piece if size <= PIECE else b""
     said = None
     if document.lstrip()[:1] == b"{":
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             said = json.loads(document)
     return sha.hexdigest(), said if isinstance(said, dict) and ("manifests" in said or "config" in said) else {}
 
@@ -104,14 +104,14 @@ def _twins(documents: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
 
     def walk(top: str, digest: str) -> None:
         said = documents.get(BLOB + digest.removeprefix("sha256:"), {})
-        for one in said.get("manifests", ()):
+        for one in said.get("manifests") or ():
             if one.get("platform", {}).get("os") != "unknown":
                 walk(top, one["digest"])
         if config := said.get("config", {}).get("digest"):
             found.setdefault(top, []).append(config)
             found.setdefault(config, []).append(top)
 
-    for one in documents.get(OCI, {}).get("manifests", ()):
+    for one in documents.get(OCI, {}).get("manifests") or ():
         walk(one["digest"], one["digest"])
     return found
 

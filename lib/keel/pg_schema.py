@@ -16,7 +16,7 @@ HEADER = re.compile(r"^-- Name: (.*)$", re.MULTILINE)
 REFRESH = re.compile(r"^--\n-- Name: [^\n]*; Type: MATERIALIZED VIEW DATA; [^\n]*\n--\n\nREFRESH MATERIALIZED VIEW [^\n]*;\n", re.MULTILINE)
 TOKEN = re.compile(r"""\$(\w*)\$.*?\$\1\$ | '(?:[^']|'')*' | "(?:[^"]|"")*" | \bARRAY\[ | [\[\](),]""", re.DOTALL | re.VERBOSE)
 NAMED = re.compile("(?P<name>.*); Type: (?P<type>.*); Schema: (?P<schema>.*); Owner: ")
-CAST = re.compile(r"(?P<around>\)?)::(?P<type>(?:[\w .]|\"(?:[^\"]|\"\")+\")+?(?:\([\d, ]+\)[\w ]*)?)\[\]")
+CAST = re.compile(r"(?P<around>\)?)::(?P<type>(?:[\w .]|\"(?:[^\"]|\"\")+\"(?!\"))+?(?:\([\d, ]+\)[\w ]*)?)\[\]")
 CONSTRAINT = re.compile(r"\s*CONSTRAINT (\"(?:[^\"]|\"\")+\"|\S+) ")
 
 

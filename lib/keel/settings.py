@@ -164,8 +164,8 @@ def nesting(settings: Settings) -> list[str]:
 
 
 def uploads(settings: Settings) -> list[str]:
-    """What would not find room in nginx's memory: a large request body, a response cache. No fault of the settings, for nobody but who
-    starts the proxy has to do with it: a restore must not be refused for it. (A value of the wrong type is one.)"""
+    """What would not find room in nginx's memory: a large request body, a response cache. A start of the proxy is refused for it; it is no
+    fault of the settings, or a restore and a rollback would be too. (A value of the wrong type is one.)"""
     body, memory, cache = "KEEL_BODY_LIMIT", "KEEL_PROXY_MEMORY", "KEEL_CACHE"
     if settings.raw("KEEL_PROXY") != "nginx" or any(settings.variables[n].fault(settings.raw(n)) for n in (body, memory, cache)):
         return []

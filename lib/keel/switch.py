@@ -25,6 +25,8 @@ def enough(found: Settings, warn: Say) -> Settings:
         raise Stop("\n".join(faults), CONFIG, f"edit {found.file} or secrets/{found.env}.env; compose/example.env explains each")
     for fault in faults:
         warn(f"{fault} (not needed for this)")
+    for crowded in rooms.uploads(found):
+        warn(crowded)
     return found
 
 

@@ -55,9 +55,9 @@ def test_one_that_cannot_be_tried_here_does_not_take_the_turns_of_all_others(pla
     """What it lacks may be memory: then there is no verdict, and it is still the one restored the longest ago."""
     _, mid, old = place.make("pg:1h:ok", "pg:30d:ok", "pg:90d:ok")
     assert place.older() == [old]
-    state.note(place.settings.state, command="restore-verify", step="failed", backup=old)
+    state.note(place.settings.state, command="restore-verify", step="begin", backup=old)
     assert place.older() == [mid] and place.older(2) == [mid, old]
-    state.note(place.settings.state, command="restore-verify", step="failed", backup=mid)
+    state.note(place.settings.state, command="restore-verify", step="begin", backup=mid)
     place.judged(mid, 0, later=5)
     assert place.older() == [old]
 

@@ -109,5 +109,10 @@ def test_one_digest_is_found_by_the_other(tmp_path: Path, text: bytes, ident: st
     assert image_files._twins(image_files._documents(tmp_path / "images.tar")).get(ident, []) == others
 
 
+def test_a_layout_that_is_none_is_found() -> None:
+    text = layout(KNOWN, MANIFEST).replace(b'{"manifests"', b'["manifests"')
+    assert image_files.check(iter([text]), {"it": ID}) == ["index.json is damaged"]
+
+
 def test_an_index_that_is_none_is_found() -> None:
     assert image_files.check(archive(index=b"{"), IMAGES)[0].startswith("is no archive of images: ")

@@ -23,7 +23,8 @@ LOADED = {
 }
 ALONE = ("m CHECK ((m <@ ARRAY['a'::text, 'b'::text]))", "d numeric(4,2) DEFAULT '{1,2}'::integer[]",
          "AS $$ x := (ARRAY['a', 'b'])::text[] $$", "x CHECK ((x = ANY (ARRAY['a'::text, 'b'::text])))",
-         "AS $_$ don't ( [ $_$ y CHECK (((y)[1] > 0))", "'(ARRAY[a])::text[]'", ") ] , (")
+         "AS $_$ don't ( [ $_$ y CHECK (((y)[1] > 0))", "'(ARRAY[a])::text[]'", ") ] , (",
+         'ARRAY[1]::"' + 'a""' * 30 + '"')  # without end, where each pair of quotes could be read in two ways
 
 
 @pytest.mark.parametrize("before", LOADED)
