@@ -68,7 +68,8 @@ def check(chunks: Iterator[bytes], wanted: Mapping[str, str]) -> list[str]:
                     index = json.loads(content.read())
                 elif content and (member.name.startswith(BLOB) or member.name == OCI):
                     sha, document = _looked(content, member.size)
-                    if not document if member.name == OCI else sha != member.name.removeprefix(BLOB):
+                    well = bool(document) if member.name == OCI else sha == member.name.removeprefix(BLOB)
+                    if not well:
                         wrong.append(f"{member.name} is damaged")
                     elif document:
                         documents[member.name] = document
@@ -132,10 +133,10 @@ def load(path: Path, wanted: Mapping[str, str]) -> None:
     others = _twins(_documents(path))
     for handle, saved_as in wanted.items():
         name = handle.partition("@")[0]
-        ident = next((i for i in (saved_as, *others.get(saved_as, ())) if images.find(i)), "")
-        found = images.find(ident) if ident else None
+        found = next(filter(None, map(images.find, (saved_as, *others.get(saved_as, ())))), None)
         if not found:
             raise Stop(f"{handle}: was not in the archive as {saved_as}", DATA)
+        ident = str(found["Id"])
         if not any(tag.rpartition(":")[0] == name for tag in found.get("RepoTags") or []):
             run.do(["docker", "tag", ident, f"{name}:{ident[7:19]}"])  # what has no name is a mistake away from being pruned
         cli.say(f"{handle}: is here" + ("" if handle.endswith(f"@{ident}") else f", as {name}@{ident}: a registry's digest is not kept"))

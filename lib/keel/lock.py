@@ -3,10 +3,9 @@ import contextlib
 import fcntl
 import json
 import os
-import time
 from pathlib import Path
 
-from keel import run, state
+from keel import health, run, state
 from keel.settings import Settings
 from keel.stop import BUSY, Stop
 
@@ -51,16 +50,14 @@ def hold(settings: Settings, what: str, name: str = DEPLOY) -> None:
 
 def _taken(fd: int) -> bool:
     """Whether we have it now. `status` holds it shared for the time of a question, which must turn nobody away."""
-    end = time.monotonic() + QUESTION
-    while True:
+    def ask() -> str:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() >= end:
-                return False
-            time.sleep(QUESTION / 20)
-        else:
-            return True
+            return "held"
+        return ""
+
+    return not health.wait(ask, QUESTION, every=QUESTION / 20)
 
 
 def holder(settings: Settings, name: str = DEPLOY) -> str:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from keel import cli, engine, host, into, pack, redis, redis_scratch, scratch, state, tools
+from keel import cli, engine, health, host, into, pack, redis, redis_scratch, scratch, state, tools
 from keel.checked import Checked
 from keel.phases import Phases
 from keel.recover import Found
@@ -111,21 +111,24 @@ def _own_master(live: Server) -> dict[str, str]:
 def _free(live: Server) -> None:
     """Make it its own master, as soon as it takes that: while it loads what it copied it refuses. Raises Stop 69 where it loads longer
     than it may give no sign of life."""
-    end, told = time.monotonic() + live.patience, False
-    while True:
+    told = False
+
+    def ask() -> str:
+        nonlocal told
         try:
             live.tell(["REPLICAOF", "NO", "ONE"], ["CONFIG", "SET", "masterauth", ""])
-            return
         except Stop as e:
             if "LOADING" not in e.message:
                 raise
-            if time.monotonic() > end:
-                raise Stop(f"redis still loads what it copied, and is left a replica: {e.message}", UNAVAILABLE,
-                           "once it has loaded, the next restore, or REPLICAOF NO ONE, makes it its own master again") from None
-        if not told:
-            cli.say("redis loads what it has copied: it is its own master again once it has done so")
-        told = True
-        time.sleep(0.1)
+            if not told:
+                cli.say("redis loads what it has copied: it is its own master again once it has done so")
+            told = True
+            return e.message
+        return ""
+
+    if said := health.wait(ask, live.patience, every=0.1):
+        raise Stop(f"redis still loads what it copied, and is left a replica: {said}", UNAVAILABLE,
+                   "once it has loaded, the next restore, or REPLICAOF NO ONE, makes it its own master again")
 
 
 @contextmanager
